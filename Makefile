@@ -1,0 +1,76 @@
+# Everything here is an ordinary command, so that each can be run by hand.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables --warn-undefined-variables
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# One of the tools pinned in internal/tools/go.mod.
+TOOL := go tool -modfile=internal/tools/go.mod
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Show the whole service at work in one process, against a simulated MX
+	go run ./cmd/memberwatch demo
+
+.PHONY: build
+build: ## Build the binaries into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## Run every test that needs nothing but Go
+	go test ./...
+
+.PHONY: race
+race: ## Run the same tests under the race detector (needs a C compiler)
+	go test -race ./...
+
+.PHONY: lint
+lint: tidy-check ## Run go vet, the linters, and the search for dead code
+	go vet ./...
+	$(TOOL) golangci-lint run
+	@echo "$(TOOL) deadcode -test ./..."
+	@dead=$$($(TOOL) deadcode -test ./...); if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
+
+.PHONY: tidy-check
+tidy-check: ## Check that go.mod and go.sum say what the code needs
+	go mod tidy -diff
+	go -C internal/tools mod tidy -diff
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(TOOL) golangci-lint fmt
+
+.PHONY: bench
+bench: ## Measure throughput and latency, checked by the oracle
+	go run ./internal/bench
+
+.PHONY: cover
+cover: ## Write cover.out and print the coverage of each function and of all
+	go test -coverpkg=./... -coverprofile=cover.out ./...
+	go tool cover -func=cover.out
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME (default 10s)
+	.ci/fuzz
+
+.PHONY: image
+image: ## Build the container image localhost/memberwatch:dev
+	VERSION=$(VERSION) .ci/images memberwatch
+
+# Without a registry testcontainers can have no reaper, and inside a container
+# it would look for the published ports on the gateway.
+.PHONY: e2e
+e2e: export REQUIRE_DOCKER := 1
+e2e: export MEMBERWATCH_IMAGE := localhost/memberwatch:dev
+e2e: export NATS_IMAGE = localhost/nats-server:$(patsubst v%,%,$(shell go list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2))
+e2e: export TESTCONTAINERS_RYUK_DISABLED := true
+e2e: export TESTCONTAINERS_HOST_OVERRIDE := 127.0.0.1
+e2e: ## Build the images and run the journeys, containers included (needs Docker)
+	VERSION=$(VERSION) .ci/images
+	go test -count=1 -v ./internal/e2e/...
