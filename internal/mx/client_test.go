@@ -1,0 +1,524 @@
+package mx_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/memberwatch/memberwatch/internal/mx"
+)
+
+const (
+	clientID = "client-0123"
+	apiKey   = "key-4567-secret"
+	member1  = `{"member":{"guid":"MBR-1","user_guid":"USR-1","connection_status":"CONNECTED"}}`
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func config(base string) mx.Config {
+	return mx.Config{
+		BaseURL: base, ClientID: clientID, APIKey: apiKey, AcceptVersion: "v20250224", Timeout: time.Minute, MaxInFlight: 8,
+	}
+}
+
+// serve starts a server and returns its URL.
+func serve(tb testing.TB, handler http.HandlerFunc) string {
+	tb.Helper()
+	server := httptest.NewServer(handler)
+	tb.Cleanup(server.Close)
+	return server.URL
+}
+
+func newClient(tb testing.TB, c mx.Config, options ...mx.Option) *mx.Client {
+	tb.Helper()
+	client, err := mx.New(c, options...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(client.Close)
+	return client
+}
+
+// respond answers every request with a status and a body.
+func respond(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+func callError(tb testing.TB, err error) *mx.CallError {
+	tb.Helper()
+	call, ok := errors.AsType[*mx.CallError](err)
+	if !ok {
+		tb.Fatalf("error is %v, want a CallError", err)
+	}
+	return call
+}
+
+func TestReadMemberSendsWhatMXAsksFor(t *testing.T) {
+	t.Parallel()
+	var seen *http.Request
+	client := newClient(t, config(serve(t, func(w http.ResponseWriter, r *http.Request) {
+		seen = r
+		_, _ = io.WriteString(w, member1)
+	})))
+	m, err := client.ReadMember(t.Context(), "USR-1", "MBR-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.GUID != "MBR-1" || *m.ConnectionStatus != "CONNECTED" {
+		t.Errorf("member is %+v", m)
+	}
+	if seen.Method != http.MethodGet || seen.RequestURI != "/users/USR-1/members/MBR-1" || seen.Proto != "HTTP/1.1" {
+		t.Errorf("request is %s %s %s", seen.Method, seen.RequestURI, seen.Proto)
+	}
+	if id, key, ok := seen.BasicAuth(); !ok || id != clientID || key != apiKey {
+		t.Error("credentials are not those configured")
+	}
+	for name, want := range map[string]string{
+		"Accept": "application/json", "Accept-Version": "v20250224", "User-Agent": "memberwatch", "Accept-Encoding": "",
+	} {
+		if got := seen.Header.Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestClientEscapesIdsExactlyOnce(t *testing.T) {
+	t.Parallel()
+	var line string
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		line = r.RequestURI
+		_, _ = io.WriteString(w, member1)
+	})
+	for _, c := range []struct{ base, user, member, want string }{
+		{base, "a~b.c@d", "e_f-g", "/users/a~b.c@d/members/e_f-g"},
+		{base, "a/b", "..%2f..", "/users/a%2Fb/members/..%252f.."},
+		{base, "a b?c#d", "ü+&", "/users/a%20b%3Fc%23d/members/%C3%BC+&"},
+		{base, "...", ".a", "/users/.../members/.a"},
+		{base, "\x00\r\n", "\xff", "/users/%00%0D%0A/members/%FF"},
+		{base + "/mx/", "u", "m%", "/mx/users/u/members/m%25"},
+	} {
+		client := newClient(t, config(c.base))
+		if _, err := client.ReadMember(t.Context(), c.user, c.member); err != nil {
+			t.Errorf("reading %q of %q: %v", c.member, c.user, err)
+		}
+		if line != c.want {
+			t.Errorf("reading %q of %q asked for %s, want %s", c.member, c.user, line, c.want)
+		}
+	}
+}
+
+func TestClientRefusesIdsThatWouldChangeThePath(t *testing.T) {
+	t.Parallel()
+	client := newClient(t, config(serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a request was sent") })))
+	for _, id := range []string{"", ".", ".."} {
+		_, err1 := client.ReadMember(t.Context(), id, "m")
+		_, err2 := client.OAuthWindowURI(t.Context(), "u", id, mx.OAuthOptions{})
+		_, err3 := client.Aggregate(t.Context(), id, "m")
+		var err4 error
+		for _, err4 = range client.Members(t.Context(), id) {
+			break
+		}
+		for _, err := range []error{err1, err2, err3, err4} {
+			if mx.KindOf(err) != mx.BadRequest {
+				t.Errorf("id %q: error is %v, want a bad request", id, err)
+			}
+		}
+	}
+}
+
+func TestEveryStatusHasItsKind(t *testing.T) {
+	t.Parallel()
+	var status int
+	client := newClient(t, config(serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		if status != http.StatusNoContent && status != http.StatusNotModified {
+			_, _ = io.WriteString(w, "<p>sorry</p>")
+		}
+	})))
+	for _, c := range []struct {
+		status int
+		want   mx.Kind
+	}{
+		{201, mx.BadAnswer},
+		{202, mx.BadAnswer},
+		{204, mx.BadAnswer},
+		{301, mx.BadAnswer},
+		{302, mx.BadAnswer},
+		{304, mx.BadAnswer},
+		{307, mx.BadAnswer},
+		{400, mx.BadRequest},
+		{401, mx.Unauthorized},
+		{402, mx.BadAnswer},
+		{403, mx.Forbidden},
+		{404, mx.NotFound},
+		{405, mx.BadAnswer},
+		{406, mx.NotAcceptable},
+		{409, mx.Conflict},
+		{410, mx.BadAnswer},
+		{418, mx.BadAnswer},
+		{422, mx.Unprocessable},
+		{429, mx.RateLimited},
+		{500, mx.ServerFailed},
+		{502, mx.ServerFailed},
+		{503, mx.Unavailable},
+		{504, mx.ServerFailed},
+		{599, mx.ServerFailed},
+		{600, mx.BadAnswer},
+	} {
+		status = c.status
+		_, err := client.ReadMember(t.Context(), "USR-1", "MBR-1")
+		got := callError(t, err)
+		if got.Kind != c.want || got.StatusCode != c.status || got.Op != mx.OpReadMember || mx.KindOf(err) != c.want {
+			t.Errorf("status %d: error is %v, want kind %v", c.status, err, c.want)
+		}
+		if shown := got.Excerpt != ""; shown != (c.status >= 400) {
+			t.Errorf("status %d: excerpt is %q", c.status, got.Excerpt)
+		}
+	}
+	if mx.KindOf(nil) != mx.None || mx.KindOf(io.EOF) != mx.None {
+		t.Error("errors of others have a kind")
+	}
+}
+
+func TestRetryAfterIsReadInBothForms(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var header string
+	client := newClient(t, config(serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if header != "absent" {
+			w.Header().Set("Retry-After", header)
+		}
+		w.WriteHeader(http.StatusTooManyRequests)
+	})), mx.WithClock(func() time.Time { return now }))
+	for _, c := range []struct {
+		header string
+		want   time.Duration
+	}{
+		{"absent", 0},
+		{"", 0},
+		{"0", 0},
+		{"7", 7 * time.Second},
+		{"600", 10 * time.Minute},
+		{"86400", 10 * time.Minute},
+		{"99999999999999999999", 10 * time.Minute},
+		{"-5", 0},
+		{"1.5", 0},
+		{"soon", 0},
+		{"Sun, 01 Mar 2026 12:00:30 GMT", 30 * time.Second},
+		{"Sunday, 01-Mar-26 12:00:30 GMT", 30 * time.Second},
+		{"Sun, 01 Mar 2026 11:00:00 GMT", 0},
+		{"Sun, 01 Mar 2037 11:00:00 GMT", 10 * time.Minute},
+	} {
+		header = c.header
+		_, err := client.ReadMember(t.Context(), "USR-1", "MBR-1")
+		if got := callError(t, err).RetryAfter; got != c.want {
+			t.Errorf("Retry-After %q is %v, want %v", c.header, got, c.want)
+		}
+	}
+}
+
+func TestClientRefusesToFollowRedirects(t *testing.T) {
+	t.Parallel()
+	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") })
+	var status int
+	client := newClient(t, config(serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere+"/users/USR-1/members/MBR-1?code=5ecret", status)
+	})))
+	for _, status = range []int{301, 302, 303, 307, 308} {
+		_, err := client.ReadMember(t.Context(), "USR-1", "MBR-1")
+		if mx.KindOf(err) != mx.BadAnswer || strings.Contains(err.Error(), "5ecret") {
+			t.Errorf("status %d: error is %v", status, err)
+		}
+	}
+}
+
+func TestClientBoundsTheAnswer(t *testing.T) {
+	t.Parallel()
+	filler := strings.Repeat("x", 1<<20)
+	for name, handler := range map[string]http.HandlerFunc{
+		"announced": respond(200, `{"member":{"guid":"MBR-1","user_guid":"USR-1","name":"`+filler+`"}}`),
+		"chunked": func(w http.ResponseWriter, _ *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			_, _ = io.WriteString(w, `{"member":{"guid":"MBR-1","user_guid":"USR-1","name":"`+filler+`"}}`)
+		},
+	} {
+		_, err := newClient(t, config(serve(t, handler))).ReadMember(t.Context(), "USR-1", "MBR-1")
+		if call := callError(t, err); call.Kind != mx.BadAnswer || call.StatusCode != 200 {
+			t.Errorf("%s: error is %v, want a bad answer", name, err)
+		}
+	}
+	_, err := newClient(t, config(serve(t, respond(500, filler+filler)))).ReadMember(t.Context(), "USR-1", "MBR-1")
+	if mx.KindOf(err) != mx.ServerFailed {
+		t.Errorf("large error body: error is %v, want server failed", err)
+	}
+	_, err = newClient(t, config(serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Filler", filler)
+	}))).ReadMember(t.Context(), "USR-1", "MBR-1")
+	if mx.KindOf(err) != mx.Connection {
+		t.Errorf("large header: error is %v, want a connection error", err)
+	}
+	// Believing this length would take a terabyte.
+	_, err = newClient(t, config(wire(t, "HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n{"))).ReadMember(t.Context(), "USR-1", "MBR-1")
+	if mx.KindOf(err) != mx.BadAnswer {
+		t.Errorf("a terabyte: error is %v, want a bad answer", err)
+	}
+	large := `{"member":{"guid":"MBR-1","user_guid":"USR-1","metadata":"` + filler[:1<<19] + `"}}`
+	if _, err := newClient(t, config(serve(t, respond(200, large)))).ReadMember(t.Context(), "USR-1", "MBR-1"); err != nil {
+		t.Errorf("an answer within the bound: %v", err)
+	}
+}
+
+func TestBadAnswersSayNothingOfTheirContent(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{
+		"<html>5ecret</html>",
+		`{"member":{"guid":"MBR-1","user_guid":"USR-1","oauth_window_uri":"https://5ecret`,
+		`{"member":{"guid":"5ecret.","user_guid":"USR-1"}}`,
+		`{"member":{"guid":"MBR-5ecret","user_guid":"USR-1"}}`,
+		`{"member":{"guid":"MBR-1","user_guid":"USR-1","aggregated_at":"5ecret"}}`,
+		`{"member":{"guid":"MBR-1","user_guid":"USR-1","connection_status":"5ecret"}}`,
+	} {
+		_, err := newClient(t, config(serve(t, respond(200, body)))).ReadMember(t.Context(), "USR-1", "MBR-1")
+		if mx.KindOf(err) != mx.BadAnswer || strings.Contains(err.Error(), "5ecret") {
+			t.Errorf("body %s: error is %v", body, err)
+		}
+	}
+}
+
+// wire answers every connection with the same bytes and closes it.
+func wire(t *testing.T, answer string) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var handlers sync.WaitGroup
+	handlers.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			handlers.Go(func() {
+				defer conn.Close()
+				buf := make([]byte, 4096)
+				if _, err := conn.Read(buf); err == nil {
+					_, _ = io.WriteString(conn, answer)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		handlers.Wait()
+	})
+	return "http://" + listener.Addr().String()
+}
+
+func TestCutConnectionsAreConnectionErrors(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"before the answer":     "",
+		"within the header":     "HTTP/1.1 200 OK\r\nContent-Le",
+		"within the body":       "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"member\":",
+		"within a chunked body": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\n{\"member\":",
+		"not HTTP":              "SSH-2.0-nonsense\r\n",
+	} {
+		_, err := newClient(t, config(wire(t, answer))).ReadMember(t.Context(), "USR-1", "MBR-1")
+		if mx.KindOf(err) != mx.Connection {
+			t.Errorf("%s: error is %v, want a connection error", name, err)
+		}
+	}
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := "http://" + listener.Addr().String()
+	_ = listener.Close()
+	_, err = newClient(t, config(base)).ReadMember(t.Context(), "USR-1", "MBR-1")
+	if mx.KindOf(err) != mx.Connection || !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("nobody listens: error is %v, want a connection error", err)
+	}
+}
+
+// stall is a transport whose answers never come, or whose bodies never end.
+type stall struct{ inBody bool }
+
+func (s stall) RoundTrip(r *http.Request) (*http.Response, error) {
+	if s.inBody {
+		return &http.Response{StatusCode: 200, ContentLength: -1, Body: stalledBody{r.Context()}}, nil
+	}
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+type stalledBody struct{ ctx context.Context } //nolint:containedctx // A body has no other way to its request's context.
+
+func (b stalledBody) Read([]byte) (int, error) {
+	<-b.ctx.Done()
+	return 0, b.ctx.Err()
+}
+
+func (stalledBody) Close() error { return nil }
+
+func TestTimeoutIsToldFromTheCallersContextEnding(t *testing.T) {
+	t.Parallel()
+	gone := errors.New("gone")
+	for _, inBody := range []bool{false, true} {
+		for _, c := range []struct {
+			name string
+			ctx  func(context.Context) (context.Context, context.CancelFunc)
+			want mx.Kind
+			is   error
+		}{
+			{"our time-out", context.WithCancel, mx.Timeout, context.DeadlineExceeded},
+			{"a later deadline", func(ctx context.Context) (context.Context, context.CancelFunc) {
+				return context.WithTimeout(ctx, time.Hour)
+			}, mx.Timeout, context.DeadlineExceeded},
+			{"an earlier deadline", func(ctx context.Context) (context.Context, context.CancelFunc) {
+				return context.WithTimeout(ctx, time.Second)
+			}, mx.Canceled, context.DeadlineExceeded},
+			{"canceled", func(ctx context.Context) (context.Context, context.CancelFunc) {
+				ctx, cancel := context.WithCancelCause(ctx)
+				time.AfterFunc(time.Second, func() { cancel(gone) })
+				return ctx, func() { cancel(nil) }
+			}, mx.Canceled, gone},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				client := newClient(t, config("http://127.0.0.1:1"), mx.WithTransport(func(http.RoundTripper) http.RoundTripper {
+					return stall{inBody}
+				}))
+				ctx, cancel := c.ctx(t.Context())
+				defer cancel()
+				_, err := client.ReadMember(ctx, "USR-1", "MBR-1")
+				if mx.KindOf(err) != c.want || !errors.Is(err, c.is) {
+					t.Errorf("%s, in the body %t: error is %v, want kind %v", c.name, inBody, err, c.want)
+				}
+			})
+		}
+	}
+}
+
+func TestTimeoutOverRealConnection(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	c := config(serve(t, func(http.ResponseWriter, *http.Request) { <-release }))
+	t.Cleanup(func() { close(release) }) // Before the server closes.
+	c.Timeout = 20 * time.Millisecond
+	_, err := newClient(t, c).ReadMember(t.Context(), "USR-1", "MBR-1")
+	if mx.KindOf(err) != mx.Timeout {
+		t.Errorf("error is %v, want a time-out", err)
+	}
+}
+
+func TestConnectionsAreKeptAndNeverMoreThanConfigured(t *testing.T) {
+	t.Parallel()
+	const inFlight = 8
+	var opened, serving atomic.Int32
+	var meet sync.WaitGroup // The first inFlight requests are in flight at once.
+	meet.Add(inFlight)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if serving.Add(1) <= inFlight {
+			meet.Done()
+			meet.Wait()
+		}
+		// Failures keep their connection, too.
+		if strings.HasSuffix(r.URL.Path, "missing") {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = io.WriteString(w, member1)
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	c := config(server.URL)
+	c.MaxInFlight = inFlight
+	client := newClient(t, c)
+	for range 5 {
+		var calls sync.WaitGroup
+		for i := range 4 * inFlight {
+			calls.Go(func() {
+				id := "MBR-1"
+				if i%3 == 0 {
+					id = "missing"
+				}
+				if _, err := client.ReadMember(t.Context(), "USR-1", id); err != nil && mx.KindOf(err) != mx.NotFound {
+					t.Error(err)
+				}
+			})
+		}
+		calls.Wait()
+	}
+	if n := opened.Load(); n != inFlight {
+		t.Errorf("%d connections were opened, want %d", n, inFlight)
+	}
+}
+
+func TestObserverSeesEveryCallOnce(t *testing.T) {
+	t.Parallel()
+	type seen struct {
+		op     string
+		status int
+		kind   mx.Kind
+		d      time.Duration
+	}
+	var got []seen
+	var now time.Time
+	status := 200
+	client := newClient(t, config(serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		now = now.Add(time.Second)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, member1)
+	})), mx.WithClock(func() time.Time { return now }), mx.WithObserver(func(op string, status int, kind mx.Kind, d time.Duration) {
+		got = append(got, seen{op, status, kind, d})
+	}))
+	_, _ = client.ReadMember(t.Context(), "USR-1", "MBR-1")
+	_, _ = client.ReadMember(t.Context(), "USR-1", "MBR-2")
+	status = 503
+	_, _ = client.Aggregate(t.Context(), "USR-1", "MBR-2")
+	want := []seen{
+		{"read_member", 200, mx.None, time.Second},
+		{"read_member", 200, mx.BadAnswer, time.Second},
+		{"aggregate", 503, mx.Unavailable, time.Second},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d calls were observed, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("call %d was observed as %v, want %v", i, got[i], want[i])
+		}
+	}
+}
+
+func TestKindsHaveDistinctNames(t *testing.T) {
+	t.Parallel()
+	seen := map[string]mx.Kind{}
+	for k := mx.None; k <= mx.Canceled; k++ {
+		name := k.String()
+		if other, ok := seen[name]; ok || strings.HasPrefix(name, "kind_") {
+			t.Errorf("kind %d is called %q, as is kind %d", k, name, other)
+		}
+		seen[name] = k
+	}
+}

@@ -1,0 +1,53 @@
+// Package mx is a client of the MX Platform API: it reads members, asks for OAuth window URIs, starts aggregations and
+// walks lists. It knows MX and nothing else of this house.
+//
+// # What it promises
+//
+// Every error of a call is a [*CallError] whose [Kind] says whose fault it is; [KindOf] finds it in a chain. Errors never
+// hold a credential, an OAuth URI or the ids that were asked for (a partner's own id may be an e-mail address).
+//
+// An answer is believed only when all of it is valid JSON, every field read has its type, and the guids are well formed
+// and those that were asked for. Anything else is a [BadAnswer] that names the field. Fields nobody needs are skipped
+// unread, whatever their type: metadata is a partner's private text, most_recent_job_* changes type between versions.
+//
+// Credentials go to the configured host and nowhere else: https only (http for loopback hosts), redirects are never
+// followed. [Secret] and [URI] do not print their value.
+//
+// Everything is bounded: the time of a call (MX_TIMEOUT), the connections (MX_MAX_IN_FLIGHT), the header, the body, the
+// nesting of the JSON, the excerpt of an error and how long a Retry-After is believed.
+//
+// # What it leaves to its caller
+//
+// Waiting. The client does not retry (but for one case: a 401 when the key file holds a newer key than the one refused),
+// does not pace and does not limit: back-off, breaker and rate belong to the one who sees all members at once.
+// net/http itself repeats a GET whose kept-alive connection turned out to be closed before any byte of an answer came.
+//
+// # How it is laid out
+//
+//	config.go       Config and its problems
+//	secret.go       Secret, URI: values that do not print themselves
+//	credentials.go  the shared request header; key file rotation
+//	client.go       New, options, connection pool
+//	exchange.go     one request, one answer: the only place that talks HTTP
+//	calls.go        ReadMember, OAuthWindowURI, Aggregate
+//	list.go         Users, Members
+//	errors.go       Kind, CallError, the table from status to kind
+//	excerpt.go      what of an error's body may be shown
+//	member.go       Member, Error: what is read of a member
+//	decode.go       answers to Go values, and what makes an answer bad
+//	scanner.go      a strict, allocation-free JSON reader
+//
+// # Why it looks the way it does
+//
+// Reading a member is the hot path of the service, so this package spends less than net/http's Client with encoding/json
+// would: the request is copied from a template and shares one header map (http.RoundTripper must not modify a request,
+// and http.Transport keeps what it adds in a map of its own), Transport.RoundTrip is called directly (a Client adds
+// redirects, cookies and a second timer, none of which is wanted), compression is off (an answer is 1 to 2 kB;
+// inflating it costs more than the bytes), the proxy is looked up once, the body lands in a pooled buffer, and the JSON
+// is scanned once, with the strings of a member in a single allocation. BenchmarkDecodeMember and BenchmarkReadMember
+// compare with the plain way.
+//
+// HTTP/1.1 is a choice: MaxInFlight connections of one request each cost less CPU than HTTP/2's framing, a lost or
+// stalled connection harms one member rather than all of them, and the number of connections stays far below MX's limit
+// (an older page of its documentation says 2,000 per address).
+package mx

@@ -1,0 +1,111 @@
+package mx
+
+import (
+	"strconv"
+	"strings"
+)
+
+// readFault reads a member's error in any of its forms: absent, null, {}, an object, a string that holds JSON, a string
+// that holds a sentence. nil means that there is none.
+func readFault(s *scanner) *Error {
+	switch s.peek() {
+	case '{':
+		return readFaultObject(s)
+	case '"':
+		raw, escaped := s.quoted()
+		return faultOfText(string(appendText(nil, raw, escaped)))
+	case 'n':
+		s.null()
+	default:
+		s.wrongType("an object, a string or null")
+	}
+	return nil
+}
+
+// faultOfText reads an error that came as a string. What is not the JSON of an error is its message.
+func faultOfText(text string) *Error {
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	inner := scanner{data: []byte(text)}
+	var fault *Error
+	switch inner.peek() {
+	case '{':
+		fault = readFaultObject(&inner)
+	case 'n':
+		inner.null()
+	default:
+		inner.syntax("an error")
+	}
+	if inner.done() != nil {
+		return &Error{Message: &text}
+	}
+	return fault
+}
+
+func readFaultObject(s *scanner) *Error {
+	outer := s.scope
+	s.scope = "member.error"
+	var fault Error
+	for s.object(); s.nextKey(); {
+		switch string(s.key) {
+		case "error_code":
+			fault.Code = readInt(s)
+		case "error_type":
+			fault.Type = readOwnText(s)
+		case "error_message":
+			fault.Message = readOwnText(s)
+		case "user_message":
+			fault.UserMessage = readOwnText(s)
+		case "locale":
+			fault.Locale = readOwnText(s)
+		default:
+			s.skip()
+		}
+	}
+	s.scope = outer
+	// A locale alone says nothing of what went wrong.
+	if fault.Code == nil && blank(fault.Type) && blank(fault.Message) && blank(fault.UserMessage) {
+		return nil
+	}
+	return new(fault) // A copy, so that {} costs no allocation.
+}
+
+// readInt reads an integer, bare or in a string; nil for null and "".
+func readInt(s *scanner) *int {
+	var digits []byte
+	switch c := s.peek(); {
+	case c == '"':
+		digits = s.plain()
+		if len(digits) == 0 {
+			return nil
+		}
+	case c == '-' || isDigit(c):
+		digits = s.number()
+	case c == 'n':
+		s.null()
+		return nil
+	default:
+		s.wrongType("an integer or null")
+		return nil
+	}
+	code, err := strconv.ParseInt(string(digits), 10, 32)
+	if err != nil {
+		s.invalid("an integer of 32 bits")
+		return nil
+	}
+	return new(int(code))
+}
+
+// readOwnText reads a string or null into a string of its own: errors are rare, and outlive the rest of a member.
+func readOwnText(s *scanner) *string {
+	text := s.text()
+	if !text.ok {
+		return nil
+	}
+	own := string(s.arena[text.from:text.to])
+	s.arena = s.arena[:text.from]
+	return &own
+}
+
+func blank(s *string) bool { return s == nil || *s == "" }
