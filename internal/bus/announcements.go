@@ -1,0 +1,90 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// Announcements is the OAuth stream as package refresh needs it.
+type Announcements struct {
+	js       jetstream.JetStream
+	subjects events.Subjects
+}
+
+var _ refresh.Announcements = (*Announcements)(nil)
+
+// maxAnnounceTries bounds how often an announcement is tried when rivals
+// announce for the same member, or no answer comes.
+const maxAnnounceTries = 3
+
+// last returns the member's last announcement and its sequence; 0 when there is none.
+func (a *Announcements) last(ctx context.Context, k events.Key) (events.Event, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	s, err := a.js.Stream(ctx, a.subjects.OAuthStream())
+	if err != nil {
+		return events.Event{}, 0, fmt.Errorf("looking at OAuth stream: %w", err)
+	}
+	m, err := s.GetLastMsgForSubject(ctx, a.subjects.OAuthOf(k))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return events.Event{}, 0, nil
+	}
+	if err != nil {
+		return events.Event{}, 0, fmt.Errorf("asking for last announcement: %w", err)
+	}
+	e, err := events.Decode(m.Data)
+	if err != nil {
+		return events.Event{}, m.Sequence, nil //nolint:nilerr // An unreadable announcement is replaced by the next.
+	}
+	return e, m.Sequence, nil
+}
+
+// settles reports whether last leaves nothing to do for a.
+func settles(last, a *events.Event) bool {
+	return last.ID == a.ID || last.Data.Revision > a.Data.Revision
+}
+
+// Announced implements refresh.Announcements.
+func (a *Announcements) Announced(ctx context.Context, e events.Event) (bool, error) {
+	last, _, err := a.last(ctx, e.Key)
+	if err != nil {
+		return false, err
+	}
+	return settles(&last, &e), nil
+}
+
+// Announce implements refresh.Announcements. The announcement's id is its
+// message id: the stream's duplicate window is as long as its messages live, so
+// not even a late second write of the same announcement is stored.
+func (a *Announcements) Announce(ctx context.Context, e events.Event) error {
+	body, err := e.Encode()
+	if err != nil {
+		return err //nolint:wrapcheck // It says what could not be encoded.
+	}
+	for try := 1; ; try++ {
+		last, seq, err := a.last(ctx, e.Key)
+		if err != nil {
+			return err
+		}
+		if settles(&last, &e) {
+			return nil
+		}
+		_, err = publish(ctx, a.js, &nats.Msg{Subject: a.subjects.OAuthOf(e.Key), Data: body, Header: nats.Header{
+			headerContentType:                   {events.ContentType},
+			jetstream.MsgIDHeader:               {e.ID},
+			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(seq, 10)},
+		}})
+		retry := errors.Is(err, refresh.ErrConflict) || errors.Is(err, refresh.ErrOutcomeUnknown)
+		if err == nil || !retry || try == maxAnnounceTries {
+			return err
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// Options are what a Bus needs beside its Config.
+type Options struct {
+	// DeleteConfirmAfter is how long after a 404 the confirming read is due.
+	DeleteConfirmAfter time.Duration
+	// MaxInFlight is how many reads of MX may be under way.
+	MaxInFlight int
+	Log         *slog.Logger
+	Now         func() time.Time
+}
+
+// Jobs takes the jobs that a Bus makes of messages. *refresh.Service is one.
+type Jobs interface {
+	// Submit takes a job in hand at once; its Settle is called exactly once.
+	Submit(*refresh.Job)
+	// Flow tells whether jobs are wanted.
+	Flow() refresh.Flow
+}
+
+// Bus is one worker's connection to the topology: the ports of package refresh,
+// and the intake of both lanes.
+type Bus struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	config   Config
+	options  Options
+	subjects events.Subjects
+	log      *slog.Logger
+	now      func() time.Time
+
+	states        *States
+	announcements *Announcements
+	confirmations *Confirmations
+	ids           *IDs
+
+	hand    *hand
+	metrics *metrics
+	stop    context.CancelFunc
+	ended   sync.WaitGroup
+}
+
+// New returns a Bus on a topology that is ready. It must be closed.
+func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) {
+	subjects, err := events.NewSubjects(c.SubjectPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("SUBJECT_PREFIX: %w", err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("using JetStream: %w", err)
+	}
+	kv, err := js.KeyValue(ctx, subjects.IDBucket())
+	if err != nil {
+		return nil, fmt.Errorf("opening bucket %s: %w", subjects.IDBucket(), err)
+	}
+	b := &Bus{
+		nc: nc, js: js, config: c, options: o, subjects: subjects, log: o.Log, now: o.Now,
+		states:        newStates(nc, js, subjects),
+		announcements: &Announcements{js, subjects},
+		confirmations: newConfirmations(js, subjects, o.DeleteConfirmAfter, o.Now),
+		ids:           newIDs(kv, o.Log),
+		hand:          newHand(),
+		metrics:       newMetrics(),
+	}
+	if err := b.confirmations.watch(ctx, nc); err != nil {
+		return nil, err
+	}
+	alive, stop := context.WithCancel(context.WithoutCancel(ctx))
+	b.stop = stop
+	b.ended.Go(func() { b.hand.run(alive) })
+	return b, nil
+}
+
+// Subjects returns the subjects of the installation.
+func (b *Bus) Subjects() events.Subjects { return b.subjects }
+
+// States returns the event stream as package refresh needs it.
+func (b *Bus) States() *States { return b.states }
+
+// Announcements returns the OAuth stream as package refresh needs it.
+func (b *Bus) Announcements() *Announcements { return b.announcements }
+
+// Confirmations returns the schedule of confirming reads as package refresh needs it.
+func (b *Bus) Confirmations() *Confirmations { return b.confirmations }
+
+// IDs returns the bucket of partners' ids as package refresh needs it.
+func (b *Bus) IDs() *IDs { return b.ids }
+
+// Run fetches messages and submits them as jobs until ctx ends. When it returns
+// nothing more will be submitted; what was is still kept alive until Close. An
+// error is one that only a restart can mend.
+func (b *Bus) Run(ctx context.Context, jobs Jobs) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n := b.options.MaxInFlight
+	commands := b.lane(jobs, b.subjects.CommandStream(), consumerCommands, 4*n, n)
+	commands.handle = func(_ context.Context, m jetstream.Msg) { b.command(ctx, jobs, commands, m) }
+	background := b.lane(jobs, b.subjects.BackgroundStream(), consumerBackground, 2*n, n)
+	background.handle = func(_ context.Context, m jetstream.Msg) { b.background(ctx, jobs, background, m) }
+	all := []*lane{commands, background}
+	if b.config.FollowUpAfter > 0 {
+		follow := b.lane(jobs, b.subjects.EventStream(), consumerFollow, 2*n, n)
+		follow.handle = func(_ context.Context, m jetstream.Msg) { b.followUp(ctx, jobs, follow, m) }
+		all = append(all, follow)
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, len(all))
+	for i, l := range all {
+		wg.Go(func() {
+			errs[i] = l.run(ctx)
+			if errs[i] != nil {
+				cancel() // one lane that cannot go on ends the worker: half a service looks like a whole one
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (b *Bus) lane(jobs Jobs, stream, durable string, limit, prefetch int) *lane {
+	l := &lane{
+		js: b.js, stream: stream, durable: durable, limit: limit, prefetch: prefetch,
+		flow: jobs.Flow, log: b.log, now: b.now, last: b.now(),
+		restarts: b.metrics.restarts.WithLabelValues(durable),
+	}
+	return l.init()
+}
+
+// Close ends what keeps messages alive. The connection stays the caller's.
+func (b *Bus) Close() {
+	b.stop()
+	b.ended.Wait()
+}
+
+// Metrics returns the bus' collectors, to be registered by the caller.
+func (b *Bus) Metrics() []prometheus.Collector {
+	return []prometheus.Collector{b.metrics.deadLetters, b.metrics.restarts, b.metrics.lost}
+}
+
+// metrics counts what the bus does. No label holds an id.
+type metrics struct {
+	deadLetters *prometheus.CounterVec
+	restarts    *prometheus.CounterVec
+	lost        prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	return &metrics{
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "memberwatch_dead_letters_total", Help: "Messages kept as dead letters.",
+		}, []string{"category"}),
+		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "memberwatch_fetch_restarts_total", Help: "Times fetching was made anew because messages waited and none came.",
+		}, []string{"consumer"}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "memberwatch_settlements_lost_total", Help: "Acknowledgements that could not be sent; the message comes again and finds nothing new.",
+		}),
+	}
+}

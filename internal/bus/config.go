@@ -1,0 +1,67 @@
+package bus
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/memberwatch/memberwatch/events"
+)
+
+// Config holds the settings of the connection and of what is kept on NATS.
+type Config struct {
+	URL          string `env:"NATS_URL"` // empty: the embedded server
+	Creds        string `env:"NATS_CREDS"`
+	NKeySeedFile string `env:"NATS_NKEY_SEED_FILE"`
+	TLSCA        string `env:"NATS_TLS_CA"`
+	TLSCert      string `env:"NATS_TLS_CERT"`
+	TLSKey       string `env:"NATS_TLS_KEY"`
+
+	SubjectPrefix  string        `env:"SUBJECT_PREFIX, default=mx"`
+	StreamReplicas int           `env:"STREAM_REPLICAS, default=1"`
+	Topology       string        `env:"TOPOLOGY, default=ensure"`
+	HistoryPerType int64         `env:"HISTORY_PER_TYPE, default=64"`
+	FollowUpAfter  time.Duration `env:"FOLLOW_UP_AFTER, default=3s"`
+}
+
+// Values of TOPOLOGY.
+const (
+	TopologyEnsure = "ensure" // create what is missing, refuse what differs
+	TopologyVerify = "verify" // refuse what is missing too: streams are managed elsewhere
+)
+
+// Problems returns everything that is wrong with c, each naming the setting and the fix.
+func (c *Config) Problems() []error {
+	var p []error
+	bad := func(format string, args ...any) { p = append(p, fmt.Errorf(format, args...)) }
+	if _, err := events.NewSubjects(c.SubjectPrefix); err != nil {
+		bad("SUBJECT_PREFIX: %w", err)
+	}
+	if c.StreamReplicas < 1 || c.StreamReplicas > 5 || c.StreamReplicas%2 == 0 {
+		bad("STREAM_REPLICAS: %d; give 1, 3 or 5", c.StreamReplicas)
+	}
+	if c.Topology != TopologyEnsure && c.Topology != TopologyVerify {
+		bad("TOPOLOGY: %q; give %s or %s", c.Topology, TopologyEnsure, TopologyVerify)
+	}
+	if c.HistoryPerType < 1 {
+		bad("HISTORY_PER_TYPE: %d; keep at least 1 event of each type and member", c.HistoryPerType)
+	}
+	if c.FollowUpAfter < 0 || c.FollowUpAfter > maxFollowUp {
+		bad("FOLLOW_UP_AFTER: %s; give 0 (none) to %s", c.FollowUpAfter, maxFollowUp)
+	}
+	if c.Creds != "" && c.NKeySeedFile != "" {
+		bad("NATS_CREDS and NATS_NKEY_SEED_FILE: give one of them")
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		bad("NATS_TLS_CERT and NATS_TLS_KEY: give both or neither")
+	}
+	return p
+}
+
+// Time limits. A question to NATS that is not answered in askTimeout is taken
+// for unanswered; a message in hand that shows no sign of life for ackWait is
+// handed to somebody else.
+const (
+	askTimeout  = 5 * time.Second
+	ackWait     = 30 * time.Second
+	maxFollowUp = ackWait / 2 // a follow-up in hand waits for its time without a sign of life
+)

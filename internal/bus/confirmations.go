@@ -1,0 +1,178 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// causeDeletion is the cause token of confirming reads.
+const causeDeletion = "confirm_deletion"
+
+// background is the body of a message in the slow lane.
+type background struct {
+	Cause         string    `json:"cause"`
+	FirstAt       time.Time `json:"first_at"` // of the first 404
+	CorrelationID string    `json:"correlation_id,omitempty"`
+}
+
+// Confirmations is the schedule of confirming reads as package refresh needs it.
+//
+// A confirmation is one message: it waits on an at-subject, fires into the
+// member's due-subject, and counts only while it exists. So whichever worker
+// reads the member well can take it back, whoever holds it.
+type Confirmations struct {
+	js       jetstream.JetStream
+	subjects events.Subjects
+	after    time.Duration
+	now      func() time.Time
+
+	mu      sync.Mutex
+	pending *simplelru.LRU[events.Key, struct{}]
+}
+
+var _ refresh.Confirmations = (*Confirmations)(nil)
+
+// pendingMemory bounds for how many members a pending confirmation is known. Of
+// one that is pushed out a later 200 is not known to cancel it; the confirming
+// read itself still decides.
+const pendingMemory = 100_000
+
+func newConfirmations(js jetstream.JetStream, s events.Subjects, after time.Duration, now func() time.Time) *Confirmations {
+	l, err := simplelru.NewLRU[events.Key, struct{}](pendingMemory, nil)
+	if err != nil {
+		panic(err) // Only for a size below 1.
+	}
+	return &Confirmations{js: js, subjects: s, after: after, now: now, pending: l}
+}
+
+// watch learns of confirmations that are pending already, and of those that any
+// worker schedules from now on. The subscription ends with the connection.
+func (c *Confirmations) watch(ctx context.Context, nc *nats.Conn) error {
+	every := c.subjects.Prefix() + ".background.at." + causeDeletion + ".*.*"
+	if _, err := nc.Subscribe(every, func(m *nats.Msg) { c.noteSubject(m.Subject) }); err != nil {
+		return fmt.Errorf("watching confirmations: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	s, err := c.js.Stream(ctx, c.subjects.BackgroundStream())
+	if err != nil {
+		return fmt.Errorf("looking at background stream: %w", err)
+	}
+	for _, filter := range []string{every, c.subjects.BackgroundDue()} {
+		info, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
+		if err != nil {
+			return fmt.Errorf("listing pending confirmations: %w", err)
+		}
+		for subject := range info.State.Subjects {
+			c.noteSubject(subject)
+		}
+	}
+	return nil
+}
+
+func (c *Confirmations) noteSubject(subject string) {
+	if _, k, ok := c.subjects.ParseBackground(subject); ok {
+		c.note(k)
+	}
+}
+
+func (c *Confirmations) note(k events.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending.Add(k, struct{}{})
+}
+
+// Pending implements refresh.Confirmations.
+func (c *Confirmations) Pending(k events.Key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pending.Contains(k)
+}
+
+// Finished implements refresh.Confirmations.
+func (c *Confirmations) Finished(k events.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending.Remove(k)
+}
+
+// Schedule implements refresh.Confirmations. The condition that the at-subject
+// is empty keeps a repeated 404 from postponing what the first one scheduled.
+func (c *Confirmations) Schedule(ctx context.Context, k events.Key, firstAt time.Time, correlationID string) error {
+	body, err := json.Marshal(background{Cause: causeDeletion, FirstAt: firstAt.UTC(), CorrelationID: correlationID})
+	if err != nil {
+		return fmt.Errorf("encoding confirmation: %w", err)
+	}
+	c.note(k)
+	_, err = publish(ctx, c.js, &nats.Msg{Subject: c.subjects.BackgroundAt(causeDeletion, k), Data: body, Header: nats.Header{
+		// Written here because the client's option cuts the time to seconds.
+		jetstream.ScheduleHeader:            {"@at " + c.now().Add(c.after).UTC().Format(time.RFC3339Nano)},
+		jetstream.ScheduleTargetHeader:      {c.subjects.BackgroundDueOf(k)},
+		jetstream.ExpectedLastSubjSeqHeader: {"0"},
+	}})
+	if errors.Is(err, refresh.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+// Cancel implements refresh.Confirmations.
+func (c *Confirmations) Cancel(ctx context.Context, k events.Key) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	s, err := c.js.Stream(ctx, c.subjects.BackgroundStream())
+	if err != nil {
+		return fmt.Errorf("looking at background stream: %w", err)
+	}
+	if err := s.Purge(ctx, jetstream.WithPurgeSubject(c.subjects.BackgroundAt(causeDeletion, k))); err != nil {
+		return fmt.Errorf("purging scheduled confirmation: %w", err)
+	}
+	for seq := uint64(1); ; seq++ {
+		m, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(c.subjects.BackgroundDueOf(k)))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("looking for due confirmation: %w", err)
+		}
+		seq = m.Sequence
+		var b background
+		if json.Unmarshal(m.Data, &b) != nil || b.Cause != causeDeletion {
+			continue
+		}
+		if err := s.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return fmt.Errorf("removing due confirmation: %w", err)
+		}
+	}
+	c.Finished(k)
+	return nil
+}
+
+// Stands implements refresh.Confirmations.
+func (c *Confirmations) Stands(ctx context.Context, k events.Key, conf refresh.Confirmation) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	s, err := c.js.Stream(ctx, c.subjects.BackgroundStream())
+	if err != nil {
+		return false, fmt.Errorf("looking at background stream: %w", err)
+	}
+	m, err := s.GetMsg(ctx, conf.Sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for confirmation: %w", err)
+	}
+	return m.Subject == c.subjects.BackgroundDueOf(k), nil
+}

@@ -1,0 +1,126 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// minServer is the oldest nats-server that has message schedules.
+const minServerMajor, minServerMinor = 2, 12
+
+// Health is told what keeps the bus from working.
+type Health interface {
+	// Set records the state of a check; nil is well.
+	Set(check string, err error)
+}
+
+// Names of the health checks that this package sets.
+const (
+	CheckNATS     = "nats"
+	CheckTopology = "topology"
+)
+
+// Connect returns a connection that reconnects for ever and never buffers what
+// is published meanwhile: a write that could not be sent fails at once, and its
+// job begins again. It waits for the first connection until ctx's deadline in
+// options, else fails.
+func Connect(c Config, name string, health Health, log *slog.Logger, more ...nats.Option) (*nats.Conn, error) {
+	opts := []nats.Option{
+		nats.Name(name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+		nats.ReconnectBufSize(-1),
+		nats.PingInterval(20 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.Timeout(askTimeout),
+		nats.CustomInboxPrefix("_INBOX_" + strings.ReplaceAll(name, ".", "_")),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("NATS disconnected", "error", err)
+				health.Set(CheckNATS, fmt.Errorf("disconnected: %w", err))
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.Info("NATS reconnected", "server", nc.ConnectedServerName())
+			health.Set(CheckNATS, nil)
+		}),
+		// A denied permission is told here and nowhere else: whoever asked only sees a time-out.
+		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				health.Set(CheckNATS, err)
+			}
+			subject := ""
+			if s != nil {
+				subject = s.Subject
+			}
+			log.Error("NATS reports an error", "error", err, "subscription", subject)
+		}),
+	}
+	opts = append(opts, authOptions(&c)...)
+	nc, err := nats.Connect(c.URL, append(opts, more...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to NATS (NATS_URL): %w", err)
+	}
+	if err := checkServer(nc.ConnectedServerVersion()); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return nc, nil
+}
+
+func authOptions(c *Config) []nats.Option {
+	var opts []nats.Option
+	if c.Creds != "" {
+		opts = append(opts, nats.UserCredentials(c.Creds))
+	}
+	if c.NKeySeedFile != "" {
+		opts = append(opts, func(o *nats.Options) error {
+			set, err := nats.NkeyOptionFromSeed(c.NKeySeedFile)
+			if err != nil {
+				return fmt.Errorf("NATS_NKEY_SEED_FILE: %w", err)
+			}
+			return set(o)
+		})
+	}
+	if c.TLSCA != "" {
+		opts = append(opts, nats.RootCAs(c.TLSCA))
+	}
+	if c.TLSCert != "" {
+		opts = append(opts, nats.ClientCert(c.TLSCert, c.TLSKey))
+	}
+	return opts
+}
+
+// checkServer refuses a server that lacks what the topology needs.
+func checkServer(version string) error {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, errA := strconv.Atoi(major)
+	b, errB := strconv.Atoi(minor)
+	if errA != nil || errB != nil {
+		return fmt.Errorf("nats-server says its version is %q; need %d.%d or newer", version, minServerMajor, minServerMinor)
+	}
+	if a < minServerMajor || (a == minServerMajor && b < minServerMinor) {
+		return fmt.Errorf("nats-server is version %s; need %d.%d or newer, which has message schedules", version, minServerMajor, minServerMinor)
+	}
+	return nil
+}
+
+// apiCode returns the JetStream error code in err's chain, or 0.
+func apiCode(err error) jetstream.ErrorCode {
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return e.ErrorCode
+	}
+	if e, ok := errors.AsType[jetstream.JetStreamError](err); ok && e.APIError() != nil {
+		return e.APIError().ErrorCode
+	}
+	return 0
+}

@@ -1,0 +1,20 @@
+// Package bus is the part of memberwatch that knows NATS.
+//
+//   - connect.go: the connection, made to outlast any outage.
+//   - topology.go: the streams, bucket and consumers of the contract, created or
+//     only verified at start; plan.go shows and applies differences.
+//   - intake.go: messages of both lanes become jobs of package refresh; lane.go
+//     fetches them, hand.go keeps them alive while they are in hand; decode.go
+//     reads commands in all their forms.
+//   - settle.go: what becomes of a message when its job has ended.
+//   - states.go, announcements.go, confirmations.go, ids.go: the ports of package
+//     refresh, each on its stream.
+//   - deadletters.go: what could not be carried out, kept to be seen.
+//
+// # Rules of the house
+//
+// State is read from stream leaders only: a replica may lag behind one's own
+// acknowledged write. A write that got no answer may be stored, now or later; it
+// is reported as such and never taken for a failure. Headers of messages that
+// are stored again are data, never headers: a copied Nats-* header would act.
+package bus

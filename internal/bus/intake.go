@@ -1,0 +1,143 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// delivery is a message in hand, on its way to be settled.
+type delivery struct {
+	bus  *Bus
+	lane *lane
+	msg  jetstream.Msg
+	meta *jetstream.MsgMetadata
+}
+
+// open takes a message in hand. It returns nil when nothing can be done with it:
+// we are stopping, or it is no JetStream message.
+func (b *Bus) open(ctx context.Context, l *lane, m jetstream.Msg) *delivery {
+	meta, err := m.Metadata()
+	if err != nil || ctx.Err() != nil {
+		b.lost(m.Nak())
+		l.leave()
+		return nil
+	}
+	b.hand.take(m)
+	return &delivery{b, l, m, meta}
+}
+
+func (d *delivery) ref() string {
+	return d.meta.Stream + "-" + strconv.FormatUint(d.meta.Sequence.Stream, 10)
+}
+
+// command makes a job of a message on the command stream.
+func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) {
+	d := b.open(ctx, l, m)
+	if d == nil {
+		return
+	}
+	r, err := decodeCommand(b.subjects, m.Subject(), m.Headers(), m.Data())
+	id := r.CommandID
+	if id == "" || !events.ValidToken(id) {
+		id = strconv.FormatUint(d.meta.Sequence.Stream, 10)
+	}
+	if err != nil {
+		category := events.CategoryInvalid
+		if errors.Is(err, errMisdirected) {
+			category = events.CategoryMisdirected
+		}
+		d.settleAs(refresh.SourceCommand)(refresh.Verdict{
+			Disposition: refresh.Dead, Category: category, Reason: err.Error(),
+			Result: events.Result{CommandID: id, Outcome: events.OutcomeFailed, Reason: err.Error(), FinishedAt: b.now().UTC()},
+		})
+		return
+	}
+	jobs.Submit(&refresh.Job{
+		Ref: d.ref(), Command: r.Command, ID: id,
+		Source: refresh.SourceCommand, Lane: refresh.Interactive,
+		Deliveries:  d.meta.NumDelivered,
+		Traceparent: r.traceparent, Tracestate: r.tracestate,
+		Settle: d.settleAs(refresh.SourceCommand),
+	})
+}
+
+// background makes a job of a message of the slow lane whose time has come.
+func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) {
+	d := b.open(ctx, l, m)
+	if d == nil {
+		return
+	}
+	var body background
+	_, k, ok := b.subjects.ParseBackground(m.Subject())
+	err := json.Unmarshal(m.Data(), &body)
+	switch {
+	case !ok:
+		err = fmt.Errorf("subject: %q is none of the slow lane", m.Subject())
+	case err == nil && body.Cause != causeDeletion:
+		err = fmt.Errorf("cause: %q is not known to this version", short(body.Cause))
+	}
+	if err != nil {
+		d.settleAs(refresh.SourceDeletion)(refresh.Verdict{Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: err.Error()})
+		return
+	}
+	jobs.Submit(&refresh.Job{
+		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member()}, ID: body.CorrelationID,
+		Source: refresh.SourceDeletion, Lane: refresh.Background,
+		Deliveries: d.meta.NumDelivered,
+		Confirms:   &refresh.Confirmation{Sequence: d.meta.Sequence.Stream, FirstAt: body.FirstAt},
+		Settle:     d.settleAs(refresh.SourceDeletion),
+	})
+}
+
+// followUp makes a job of an event once it is old enough. The stream is in time
+// order, so waiting for the first one delays all behind it no longer than they
+// have to wait anyway.
+func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) {
+	d := b.open(ctx, l, m)
+	if d == nil {
+		return
+	}
+	// No longer than the setting, should the server's clock be ahead of ours.
+	wait := min(d.meta.Timestamp.Add(b.config.FollowUpAfter).Sub(b.now()), b.config.FollowUpAfter)
+	if wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			d.settleAs(refresh.SourceFollowUp)(refresh.Verdict{Disposition: refresh.Return})
+			return
+		case <-t.C:
+		}
+	}
+	_, k, ok := b.subjects.ParseEvent(m.Subject())
+	if !ok {
+		d.settleAs(refresh.SourceFollowUp)(refresh.Verdict{
+			Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: fmt.Sprintf("subject: %q names no member", m.Subject()),
+		})
+		return
+	}
+	var cause struct {
+		CorrelationID string `json:"correlationid"`
+		Reason        string `json:"reason"`
+		Traceparent   string `json:"traceparent"`
+		Tracestate    string `json:"tracestate"`
+	}
+	_ = json.Unmarshal(m.Data(), &cause) // An event that cannot be read is found out when its state is recalled.
+	jobs.Submit(&refresh.Job{
+		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member(), Reason: cause.Reason}, ID: cause.CorrelationID,
+		Source: refresh.SourceFollowUp, Lane: refresh.Background,
+		Deliveries:  d.meta.NumDelivered,
+		Traceparent: cause.Traceparent, Tracestate: cause.Tracestate,
+		FollowUpOf: d.meta.Sequence.Stream,
+		Settle:     d.settleAs(refresh.SourceFollowUp),
+	})
+}

@@ -1,0 +1,77 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// unburied is the delay after which a message comes again whose dead letter
+// could not be stored.
+const unburied = 5 * time.Second
+
+// settleAs returns the function that settles the message, once, by the verdict
+// on its job.
+func (d *delivery) settleAs(source refresh.Source) func(refresh.Verdict) {
+	return func(v refresh.Verdict) {
+		d.settle(source, v)
+		d.bus.hand.release(d.msg)
+		d.lane.leave()
+	}
+}
+
+func (d *delivery) settle(source refresh.Source, v refresh.Verdict) {
+	b := d.bus
+	switch v.Disposition {
+	case refresh.Done:
+		b.lost(d.msg.Ack())
+		b.report(source, v.Result)
+	case refresh.Retry:
+		b.lost(d.msg.NakWithDelay(v.Delay))
+	case refresh.Return:
+		b.lost(d.msg.Nak())
+	case refresh.Dead:
+		// Not the fetching's context: what is dead must be kept even while we stop.
+		ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+		defer cancel()
+		if err := b.bury(ctx, letter(d.msg, d.meta, v.Category, v.Reason, b.now())); err != nil {
+			b.log.Error("dead letter not stored; the message comes again", "message", d.ref(), "error", err)
+			b.lost(d.msg.NakWithDelay(unburied))
+			return
+		}
+		b.metrics.deadLetters.WithLabelValues(string(v.Category)).Inc()
+		b.log.Warn("dead letter", "message", d.ref(), "subject", d.msg.Subject(), "category", string(v.Category), "reason", v.Reason)
+		b.report(source, v.Result)
+		b.lost(d.msg.TermWithReason(string(v.Category)))
+	}
+}
+
+// lost counts a settlement that could not be sent. The message comes again, and
+// the protocol finds nothing new then.
+func (b *Bus) lost(err error) {
+	if err != nil {
+		b.metrics.lost.Inc()
+	}
+}
+
+// report sends a command's result to whoever listens.
+func (b *Bus) report(source refresh.Source, r events.Result) {
+	if source != refresh.SourceCommand || r.CommandID == "" {
+		return
+	}
+	body, err := r.Encode(b.subjects)
+	if err == nil {
+		err = b.nc.PublishMsg(&nats.Msg{
+			Subject: b.subjects.Result(r.CommandID), Data: body,
+			Header: nats.Header{headerContentType: {events.ContentType}},
+		})
+	}
+	if err != nil {
+		b.log.Debug("result not sent", "command", r.CommandID, "error", fmt.Sprint(err))
+	}
+}

@@ -1,0 +1,161 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// States is the event stream as package refresh needs it.
+type States struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	subjects events.Subjects
+	getLast  string // API subject that reads from the stream's leader
+}
+
+func newStates(nc *nats.Conn, js jetstream.JetStream, s events.Subjects) *States {
+	return &States{nc: nc, js: js, subjects: s, getLast: "$JS.API.STREAM.MSG.GET." + s.EventStream()}
+}
+
+// apiError is the error part of a JetStream API answer.
+type apiError struct {
+	Code        jetstream.ErrorCode `json:"err_code"`
+	Description string              `json:"description"`
+}
+
+// lastMessage is the part of the answer to STREAM.MSG.GET that Last needs.
+type lastMessage struct {
+	Error   *apiError `json:"error"`
+	Message struct {
+		Sequence uint64 `json:"seq"`
+		Data     []byte `json:"data"`
+	} `json:"message"`
+}
+
+// Last implements refresh.States.
+func (s *States) Last(ctx context.Context, k events.Key) (events.Event, uint64, error) {
+	var m lastMessage
+	if err := s.ask(ctx, k, &m); err != nil {
+		return events.Event{}, 0, err
+	}
+	if done, err := m.Error.notFound(); done {
+		return events.Event{}, 0, err
+	}
+	e, err := events.Decode(m.Message.Data)
+	if err == nil && e.Key != k {
+		err = fmt.Errorf("it is about member %s", e.Key)
+	}
+	if err != nil {
+		return events.Event{}, m.Message.Sequence, fmt.Errorf("stream sequence %d: %w: %w", m.Message.Sequence, refresh.ErrUnreadable, err)
+	}
+	return e, m.Message.Sequence, nil
+}
+
+// LastSequence implements refresh.States.
+func (s *States) LastSequence(ctx context.Context, k events.Key) (uint64, error) {
+	var m struct { // without the data, which then is skipped rather than decoded
+		Error   *apiError `json:"error"`
+		Message struct {
+			Sequence uint64 `json:"seq"`
+		} `json:"message"`
+	}
+	if err := s.ask(ctx, k, &m); err != nil {
+		return 0, err
+	}
+	if done, err := m.Error.notFound(); done {
+		return 0, err
+	}
+	return m.Message.Sequence, nil
+}
+
+// notFound reports whether an answer holds no message: with nil if there is
+// none, with an error if the server says something else.
+func (e *apiError) notFound() (bool, error) {
+	switch {
+	case e == nil:
+		return false, nil
+	case e.Code == jetstream.JSErrCodeMessageNotFound:
+		return true, nil
+	}
+	return true, fmt.Errorf("server says %d: %s", e.Code, e.Description)
+}
+
+// ask reads the member's last message through the stream's leader.
+func (s *States) ask(ctx context.Context, k events.Key, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	q := make([]byte, 0, 160)
+	q = append(q, `{"last_by_subj":"`...)
+	q = append(q, s.subjects.EventsOf(k)...) // tokens of a Key need no escaping
+	q = append(q, `"}`...)
+	m, err := s.nc.RequestWithContext(ctx, s.getLast, q)
+	if err != nil {
+		return fmt.Errorf("asking for last event: %w", err)
+	}
+	if err := json.Unmarshal(m.Data, answer); err != nil {
+		return fmt.Errorf("decoding answer: %w", err)
+	}
+	return nil
+}
+
+// Append implements refresh.States. It sets no Nats-Msg-Id: on a replicated
+// stream the server looks for duplicates first, and would swallow a rival's
+// conflicting write instead of refusing it.
+func (s *States) Append(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+	body, err := e.Encode()
+	if err != nil {
+		return 0, err //nolint:wrapcheck // It says what could not be encoded.
+	}
+	m := &nats.Msg{Subject: s.subjects.Event(e.Type, e.Key), Data: body, Header: nats.Header{
+		headerContentType:                   {events.ContentType},
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(after, 10)},
+		expectedLastSubjSeqSubject:          {s.subjects.EventsOf(e.Key)},
+	}}
+	if e.Traceparent != "" {
+		m.Header[headerTraceparent] = []string{e.Traceparent}
+	}
+	return publish(ctx, s.js, m)
+}
+
+// Names of headers. NATS compares them byte by byte.
+const (
+	headerContentType          = "Content-Type"
+	headerTraceparent          = "traceparent"
+	headerTracestate           = "tracestate"
+	expectedLastSubjSeqSubject = "Nats-Expected-Last-Subject-Sequence-Subject"
+	codeTemporarilyUnavailable = 10008
+	codeDuplicateInProcess     = 10158
+)
+
+// publish stores m and returns its stream sequence. Errors are
+// refresh.ErrConflict, refresh.ErrOutcomeUnknown, or the server's refusal.
+func publish(ctx context.Context, js jetstream.JetStream, m *nats.Msg, opts ...jetstream.PublishOpt) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	ack, err := js.PublishMsg(ctx, m, opts...)
+	if err == nil {
+		return ack.Sequence, nil
+	}
+	switch code := apiCode(err); code {
+	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+		return 0, fmt.Errorf("%w: %w", refresh.ErrConflict, err)
+	case 0, codeTemporarilyUnavailable, codeDuplicateInProcess:
+		if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrReconnectBufExceeded) {
+			return 0, fmt.Errorf("sending: %w", err) // it never left
+		}
+		return 0, fmt.Errorf("%w: %w", refresh.ErrOutcomeUnknown, err)
+	default:
+		return 0, fmt.Errorf("refused by the server: %w", err)
+	}
+}
+
+var _ refresh.States = (*States)(nil)

@@ -1,0 +1,58 @@
+package refresh
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// Config holds the settings that shape events and how hard MX is asked.
+type Config struct {
+	OAuthURITTL        time.Duration `env:"OAUTH_URI_TTL, default=30m"`
+	InitialEvents      bool          `env:"INITIAL_EVENTS, default=true"`
+	AggregatedEvents   bool          `env:"AGGREGATED_EVENTS, default=false"`
+	EventTypePrefix    string        `env:"EVENT_TYPE_PREFIX"`
+	StateCache         int           `env:"STATE_CACHE, default=10000"`
+	DeleteConfirmAfter time.Duration `env:"DELETE_CONFIRM_AFTER, default=10s"`
+	DeleteLimit        int           `env:"DELETE_LIMIT, default=20"`
+	CommandBudget      time.Duration `env:"COMMAND_BUDGET, default=24h"`
+	ShutdownTimeout    time.Duration `env:"SHUTDOWN_TIMEOUT, default=20s"`
+
+	// MaxInFlight and RateLimit are MX_MAX_IN_FLIGHT and MX_RATE_LIMIT, owned by package mx.
+	MaxInFlight int
+	RateLimit   float64
+}
+
+var typePrefix = regexp.MustCompile(`^[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*\.?$`)
+
+// Problems returns everything that is wrong with c, each naming the setting and the fix.
+func (c *Config) Problems() []error {
+	var p []error
+	atLeast := func(name string, got, least time.Duration) {
+		if got < least {
+			p = append(p, fmt.Errorf("%s: %s is too short; at least %s", name, got, least))
+		}
+	}
+	atLeast("OAUTH_URI_TTL", c.OAuthURITTL, time.Second) // the least max age of a stream with a duplicate window
+	atLeast("DELETE_CONFIRM_AFTER", c.DeleteConfirmAfter, 0)
+	atLeast("COMMAND_BUDGET", c.CommandBudget, time.Second)
+	atLeast("SHUTDOWN_TIMEOUT", c.ShutdownTimeout, time.Second)
+	if c.EventTypePrefix != "" && (len(c.EventTypePrefix) > 128 || !typePrefix.MatchString(c.EventTypePrefix)) {
+		p = append(p, fmt.Errorf("EVENT_TYPE_PREFIX: %q is not a dotted lower-case name such as com.example", c.EventTypePrefix))
+	}
+	if c.StateCache < 0 {
+		p = append(p, fmt.Errorf("STATE_CACHE: %d is negative; give a number of members, 0 for none", c.StateCache))
+	}
+	if c.DeleteLimit < 1 {
+		p = append(p, fmt.Errorf("DELETE_LIMIT: %d deletions a minute; give at least 1", c.DeleteLimit))
+	}
+	return p
+}
+
+// typeFront is EVENT_TYPE_PREFIX with the dot that parts it from the type.
+func (c *Config) typeFront() string {
+	if c.EventTypePrefix == "" || c.EventTypePrefix[len(c.EventTypePrefix)-1] == '.' {
+		return c.EventTypePrefix
+	}
+	return c.EventTypePrefix + "."
+}

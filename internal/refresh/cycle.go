@@ -1,0 +1,296 @@
+package refresh
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/member"
+	"github.com/memberwatch/memberwatch/internal/mx"
+)
+
+// maxRounds bounds how often one cycle begins again because others wrote the
+// same member's events meanwhile, or no answer came. Then the jobs are handed
+// back with a delay, so that rivals stop meeting.
+const maxRounds = 8
+
+// cycle is the service of one member's turn: steps 2 to 7 of the protocol.
+type cycle struct {
+	*Service
+	call    *call
+	turn    *turn
+	key     events.Key
+	serving []*Job   // jobs that the read under way, or the last one, serves
+	tried   []string // ids of events whose publication got no answer
+}
+
+// serve takes one turn: it is what the desk runs.
+func (s *Service) serve(ctx context.Context, t *turn, c *call) {
+	cy := &cycle{Service: s, call: c, turn: t}
+	err := cy.guarded(ctx)
+	if err == nil {
+		return
+	}
+	jobs := cy.serving
+	cy.serving = nil
+	if len(jobs) == 0 {
+		jobs = s.desk.claim(t) // it failed before any read: nothing can go on for those who wait either
+		for j := s.desk.lead(t); j != nil; j = s.desk.lead(t) {
+			jobs = append(jobs, j)
+		}
+	}
+	s.fail(jobs, cy.key, err)
+}
+
+// guarded runs the cycle and turns a panic into an error with its stack logged.
+func (c *cycle) guarded(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.metrics.panics.Inc()
+			c.Log.Error("handling panicked", "member", c.turn.key.member, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %v", errPanicked, p)
+		}
+	}()
+	if c.turn.key.partner {
+		return c.resolve(ctx)
+	}
+	if c.key, err = events.NewKey(c.turn.key.user, c.turn.key.member); err != nil {
+		return fmt.Errorf("taking turn: %w", err)
+	}
+	if j := c.desk.lead(c.turn); j != nil {
+		c.serving = append(c.serving, j)
+		if err := c.aggregate(ctx, j); err != nil {
+			return err
+		}
+	}
+	for range maxRounds {
+		if finished, err := c.round(ctx); finished || err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return &mx.CallError{Kind: mx.Canceled, Op: "refresh", Err: err}
+		}
+	}
+	return errContended
+}
+
+// round goes once through steps 2 to 7. It reports false when it has to begin
+// again because what it stood on was overtaken.
+func (c *cycle) round(ctx context.Context) (finished bool, err error) {
+	last, err := c.recall(ctx)
+	if err != nil {
+		return false, err
+	}
+	if last.unannounced != nil {
+		if last, err = c.announceOverdue(ctx, last); err != nil {
+			return false, err
+		}
+	}
+	if slices.Contains(c.tried, last.eventID) {
+		c.changed(last) // published after all
+		return true, nil
+	}
+
+	c.serving = append(c.serving, c.desk.claim(c.turn)...)
+	if len(c.serving) == 0 {
+		return true, nil
+	}
+	if stale := c.dropOvertakenFollowUps(last); stale {
+		c.memory.forget(c.key)
+		return false, nil
+	}
+	if len(c.serving) == 0 {
+		return true, nil
+	}
+
+	if err := c.call.begin(ctx); err != nil {
+		return false, err
+	}
+	m, err := c.MX.ReadMember(ctx, c.key.User(), c.key.Member())
+	if err == nil && (m.GUID != c.key.Member() || m.UserGUID != c.key.User()) {
+		err = &mx.CallError{Kind: mx.BadAnswer, Op: mx.OpReadMember, Err: errors.New("the answer is about another member")}
+	}
+	at := c.now()
+	c.note(c.call.answered(err), err)
+	switch {
+	case mx.KindOf(err) == mx.NotFound:
+		return c.notFound(ctx, last, at, err)
+	case err != nil:
+		return false, err
+	}
+	if c.Confirmations.Pending(c.key) {
+		if err := c.cancelDeletion(ctx); err != nil {
+			return false, err
+		}
+	}
+
+	reading := member.Reading{Member: snapshotOf(&m), HasURI: !m.OAuthWindowURI.Blank(), At: at}
+	typ, data, news := last.state.Observe(reading, c.rules)
+	if !news {
+		return c.conclude(ctx, last, events.OutcomeUnchanged, "")
+	}
+	return c.publish(ctx, last, typ, data, m.OAuthWindowURI.Reveal())
+}
+
+// recall is step 2: the member's last event, from memory or the stream's leader.
+func (c *cycle) recall(ctx context.Context) (*known, error) {
+	if k := c.memory.recall(c.key); k != nil {
+		c.metrics.recalls.WithLabelValues("memory").Inc()
+		return k, nil
+	}
+	c.metrics.recalls.WithLabelValues("stream").Inc()
+	e, seq, err := c.States.Last(ctx, c.key)
+	if err != nil {
+		return nil, fmt.Errorf("recalling last event: %w", err)
+	}
+	k := &known{}
+	if seq != 0 {
+		k = c.knownFrom(&e, seq)
+	}
+	c.memory.remember(c.key, k)
+	return k, nil
+}
+
+// knownFrom is what a cycle needs of a stored event.
+func (c *cycle) knownFrom(e *events.Event, seq uint64) *known {
+	k := &known{
+		state: member.StateOf(&e.Data), sequence: seq,
+		eventID: e.ID, eventType: e.Type, cause: e.CorrelationID,
+	}
+	if c.mustAnnounce(e) {
+		k.unannounced = e
+	}
+	return k
+}
+
+// dropOvertakenFollowUps settles follow-ups of events that are not the member's
+// last any more: the later event has a follow-up of its own. It reports true
+// when a follow-up knows of a later event than last.
+func (c *cycle) dropOvertakenFollowUps(last *known) (stale bool) {
+	c.serving = slices.DeleteFunc(c.serving, func(j *Job) bool {
+		if j.FollowUpOf > last.sequence {
+			stale = true
+		}
+		if j.FollowUpOf == 0 || j.FollowUpOf >= last.sequence {
+			return false
+		}
+		c.settle(j, Verdict{Disposition: Done, Result: c.result(last, events.OutcomeUnchanged)})
+		return true
+	})
+	return stale
+}
+
+// conclude is step 4 for a read that found nothing new: the conclusion stands
+// only if the state it was drawn from is still the last.
+func (c *cycle) conclude(ctx context.Context, last *known, o events.Outcome, reason string) (bool, error) {
+	seq, err := c.States.LastSequence(ctx, c.key)
+	if err != nil {
+		return false, fmt.Errorf("confirming last event: %w", err)
+	}
+	if seq != last.sequence {
+		c.metrics.conflicts.WithLabelValues("read").Inc()
+		c.memory.forget(c.key)
+		return false, nil
+	}
+	for len(c.serving) > 0 {
+		j := c.serving[0]
+		c.serving = c.serving[1:]
+		r := c.result(last, o)
+		if o == events.OutcomeUnchanged && j.Deliveries > 1 && last.cause == j.ID && j.Source == SourceCommand {
+			// An earlier delivery of this very command published the event and died before it could say so.
+			r.Outcome, r.EventID, r.EventType = events.OutcomeChanged, last.eventID, last.eventType
+		}
+		r.Reason = cmp.Or(reason, j.note, j.Command.Reason)
+		c.settle(j, Verdict{Disposition: Done, Result: r})
+	}
+	return true, nil
+}
+
+// publish is steps 5 to 7: store the event if last is still the last, announce
+// the need to authorize if it arose, settle.
+func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d events.Data, uri string) (bool, error) {
+	e := c.event(t, d)
+	seq, err := c.States.Append(ctx, e, last.sequence)
+	switch {
+	case errors.Is(err, ErrConflict):
+		c.metrics.conflicts.WithLabelValues("write").Inc()
+		c.memory.forget(c.key)
+		return false, nil
+	case errors.Is(err, ErrOutcomeUnknown):
+		c.metrics.unknowns.Inc()
+		c.memory.forget(c.key)
+		c.tried = append(c.tried, e.ID)
+		return false, nil
+	case err != nil:
+		c.memory.forget(c.key)
+		return false, fmt.Errorf("publishing %s: %w", t, err)
+	}
+	c.metrics.published(e)
+	now := c.knownFrom(&e, seq)
+	c.memory.remember(c.key, now)
+	if now.unannounced != nil {
+		if now, err = c.announce(ctx, now, uri); err != nil {
+			return false, err
+		}
+	}
+	c.changed(now)
+	return true, nil
+}
+
+// event makes the event and gives it the context of the job that caused it: the
+// first of those served.
+func (c *cycle) event(t events.Type, d events.Data) events.Event {
+	e := events.New(c.Subjects, t, c.key, d)
+	e.Prefix = c.cfg.typeFront()
+	if len(c.serving) > 0 {
+		j := c.serving[0]
+		e.CorrelationID, e.Reason = j.ID, j.Command.Reason
+		e.Traceparent, e.Tracestate = j.Traceparent, j.Tracestate
+	}
+	return e
+}
+
+// changed settles the jobs of a cycle whose event is stored.
+func (c *cycle) changed(last *known) {
+	for len(c.serving) > 0 {
+		j := c.serving[0]
+		c.serving = c.serving[1:]
+		r := c.result(last, events.OutcomeChanged)
+		r.EventID, r.EventType, r.Reason = last.eventID, last.eventType, cmp.Or(j.note, j.Command.Reason)
+		c.settle(j, Verdict{Disposition: Done, Result: r})
+	}
+}
+
+func (c *cycle) result(last *known, o events.Outcome) events.Result {
+	return events.Result{
+		Outcome: o, UserGUID: c.key.User(), MemberGUID: c.key.Member(), Revision: last.state.Revision,
+	}
+}
+
+// aggregate starts the aggregation a job asks for, before the read it is served by.
+func (c *cycle) aggregate(ctx context.Context, j *Job) error {
+	if err := c.call.begin(ctx); err != nil {
+		return err
+	}
+	_, err := c.MX.Aggregate(ctx, c.key.User(), c.key.Member())
+	switch mx.KindOf(err) {
+	case mx.None:
+	case mx.NotFound:
+		err = nil // the read that follows says what that means
+	case mx.Forbidden:
+		c.Log.Warn("MX does not let this client aggregate", "member", c.key.Member(), "command", j.ID, "error", err)
+		j.note = "not aggregated: MX does not let this client"
+		err = nil
+	case mx.Unauthorized, mx.NotAcceptable, mx.RateLimited, mx.Unavailable:
+		c.note(c.call.answered(err), err)
+	case mx.BadRequest, mx.Conflict, mx.Unprocessable, mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection, mx.Canceled:
+	}
+	if err == nil {
+		j.aggregated = true
+	}
+	return err
+}

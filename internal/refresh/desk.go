@@ -1,0 +1,324 @@
+package refresh
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/memberwatch/memberwatch/events"
+)
+
+// backgroundShare: while both lanes have something to do, one start in so many
+// is the background lane's.
+const backgroundShare = 8
+
+// parkTime is how long jobs in hand wait for an outage to end before they are
+// handed back, so that another worker, whose way to MX may be fine, can have them.
+const parkTime = 5 * time.Second
+
+// turnKey names what is served one at a time: a member by its guids or, until
+// those are known, a pair of ids as the partner gave them.
+type turnKey struct {
+	user, member string
+	partner      bool
+}
+
+func keyOf(k events.Key) turnKey { return turnKey{k.User(), k.Member(), false} }
+
+// turn is the queue of jobs for one member. All fields are guarded by the desk's lock.
+type turn struct {
+	key     turnKey
+	waiting []*Job
+	running bool
+	queued  bool // stands in the ready queue of lane
+	lane    Lane
+}
+
+// desk hands out turns: it knows which members have jobs waiting, starts as
+// many cycles as the gate, the rate limit and the lanes allow, and never two of
+// one member. A waiting job costs a slice entry, not a goroutine.
+type desk struct {
+	run    func(context.Context, *turn, *call) // serves one turn; set once
+	now    func() time.Time
+	jitter func() float64
+
+	mu      sync.Mutex
+	gate    gate
+	limiter *rate.Limiter // nil: no limit
+	turns   map[turnKey]*turn
+	ready   [lanes][]*turn // in order of arrival; an entry whose turn has moved on is skipped
+	starts  uint64
+	running int
+	hand    int // jobs waiting or being served
+	closed  bool
+	alarm   *time.Timer
+	moved   chan struct{} // closed and replaced whenever fetching may start or must stop
+
+	ctx     context.Context //nolint:containedctx // The life of all cycles; ended after SHUTDOWN_TIMEOUT.
+	workers sync.WaitGroup
+}
+
+func newDesk(ctx context.Context, cfg *Config, now func() time.Time, jitter func() float64) *desk {
+	d := &desk{
+		now: now, jitter: jitter, ctx: ctx,
+		gate:  newGate(cfg.MaxInFlight),
+		turns: make(map[turnKey]*turn),
+		moved: make(chan struct{}),
+	}
+	if cfg.RateLimit > 0 {
+		// A burst of a twentieth of a second's worth keeps the limit over any longer time.
+		d.limiter = rate.NewLimiter(rate.Limit(cfg.RateLimit), max(1, int(cfg.RateLimit/20)))
+	}
+	return d
+}
+
+// submit takes a job in hand and reports whether it did: not after close.
+func (d *desk) submit(j *Job, k turnKey) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	d.hand++
+	d.enqueue(j, k)
+	d.pump()
+	return true
+}
+
+// enqueue puts a job that is in hand into its turn's queue. d.mu is held.
+func (d *desk) enqueue(j *Job, k turnKey) {
+	t := d.turns[k]
+	if t == nil {
+		t = &turn{key: k, lane: Background}
+		d.turns[k] = t
+	}
+	t.waiting = append(t.waiting, j)
+	if !t.running {
+		d.line(t, j.Lane)
+	}
+}
+
+// line queues a turn, or moves it from the background queue to the interactive one.
+func (d *desk) line(t *turn, lane Lane) {
+	if t.queued && t.lane <= lane {
+		return
+	}
+	t.queued, t.lane = true, lane
+	d.ready[lane] = append(d.ready[lane], t)
+}
+
+// pump starts cycles while it may. d.mu is held.
+func (d *desk) pump() {
+	for {
+		t, c := d.next()
+		if t == nil {
+			return
+		}
+		d.workers.Go(func() { d.work(t, c) })
+	}
+}
+
+// work serves a turn, and goes on with the next one that may start.
+func (d *desk) work(t *turn, c *call) {
+	for t != nil {
+		d.run(d.ctx, t, c)
+		d.mu.Lock()
+		d.finish(t, c)
+		t, c = d.next()
+		d.pump()
+		d.mu.Unlock()
+	}
+}
+
+// next takes the turn that may start now, if any. d.mu is held.
+func (d *desk) next() (*turn, *call) {
+	lane, ok := d.chooseLane()
+	if !ok || d.closed {
+		return nil, nil
+	}
+	now := d.now()
+	if ok, wait := d.gate.admits(now, d.running); !ok {
+		d.wake(wait)
+		return nil, nil
+	}
+	t := d.ready[lane][0]
+	pays := d.limiter != nil && !t.key.partner // ids are mostly resolved without asking MX
+	if pays && !d.limiter.AllowN(now, 1) {
+		r := d.limiter.ReserveN(now, 1)
+		d.wake(r.DelayFrom(now))
+		r.CancelAt(now)
+		return nil, nil
+	}
+	d.ready[lane] = d.ready[lane][1:]
+	t.queued, t.running = false, true
+	d.starts++
+	d.running++
+	c := &call{desk: d, key: t.key, paid: !t.key.partner, probe: d.gate.open}
+	d.gate.started()
+	return t, c
+}
+
+// chooseLane drops queue entries that have moved on and picks the lane to serve.
+func (d *desk) chooseLane() (Lane, bool) {
+	for l := range d.ready {
+		q := d.ready[l]
+		for len(q) > 0 && (!q[0].queued || q[0].lane != Lane(l)) {
+			q = q[1:]
+		}
+		if len(q) == 0 {
+			q = nil // let go of the array
+		}
+		d.ready[l] = q
+	}
+	interactive, background := len(d.ready[Interactive]) > 0, len(d.ready[Background]) > 0
+	switch {
+	case background && (!interactive || d.starts%backgroundShare == backgroundShare-1):
+		return Background, true
+	case interactive:
+		return Interactive, true
+	}
+	return 0, false
+}
+
+// finish ends a turn's cycle. d.mu is held.
+func (d *desk) finish(t *turn, c *call) {
+	if c.probe {
+		d.gate.probing = false // the cycle ended without asking MX
+	}
+	t.running = false
+	d.running--
+	if len(t.waiting) == 0 {
+		delete(d.turns, t.key)
+		return
+	}
+	lane := Background
+	for _, j := range t.waiting {
+		lane = min(lane, j.Lane)
+	}
+	d.line(t, lane)
+}
+
+// claim hands the jobs that wait for the turn to the read that starts now. Jobs
+// that ask to aggregate are left for a cycle of their own; lead takes one of those.
+func (d *desk) claim(t *turn) []*Job {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var take, leave []*Job
+	for _, j := range t.waiting {
+		if j.Command.Aggregate && !j.aggregated {
+			leave = append(leave, j)
+		} else {
+			take = append(take, j)
+		}
+	}
+	t.waiting = leave
+	return take
+}
+
+// lead takes the turn's first job if it asks to aggregate, else nothing.
+func (d *desk) lead(t *turn) *Job {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(t.waiting) == 0 || !t.waiting[0].Command.Aggregate || t.waiting[0].aggregated {
+		return nil
+	}
+	j := t.waiting[0]
+	t.waiting = t.waiting[1:]
+	return j
+}
+
+// move puts jobs in hand to the turn of k; those it cannot take any more are returned.
+func (d *desk) move(jobs []*Job, k turnKey) (refused []*Job) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return jobs
+	}
+	for _, j := range jobs {
+		d.enqueue(j, k)
+	}
+	d.pump()
+	return nil
+}
+
+// settled notes that a job is no longer in hand.
+func (d *desk) settled(n int) {
+	d.mu.Lock()
+	d.hand -= n
+	d.mu.Unlock()
+}
+
+// wake has pump called again after wait; 0 means that an event will do it. d.mu is held.
+func (d *desk) wake(wait time.Duration) {
+	if wait <= 0 || d.closed {
+		return
+	}
+	if d.alarm == nil {
+		d.alarm = time.AfterFunc(wait, d.ring)
+		return
+	}
+	d.alarm.Reset(wait)
+}
+
+func (d *desk) ring() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pump()
+}
+
+// parked takes back all waiting jobs once an outage has lasted parkTime.
+func (d *desk) parked() []*Job {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.gate.open || d.now().Sub(d.gate.since) < parkTime {
+		return nil
+	}
+	return d.drop()
+}
+
+// drop empties every queue. d.mu is held.
+func (d *desk) drop() []*Job {
+	var out []*Job
+	for k, t := range d.turns {
+		out = append(out, t.waiting...)
+		t.waiting, t.queued = nil, false
+		if !t.running {
+			delete(d.turns, k)
+		}
+	}
+	d.ready = [lanes][]*turn{}
+	return out
+}
+
+// close stops starting cycles and returns the jobs that have not begun.
+func (d *desk) close() []*Job {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	if d.alarm != nil {
+		d.alarm.Stop()
+	}
+	d.announce()
+	return d.drop()
+}
+
+// announce tells those who wait on moved. d.mu is held.
+func (d *desk) announce() {
+	close(d.moved)
+	d.moved = make(chan struct{})
+}
+
+func (d *desk) suspended() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.gate.open
+}
+
+// lastOK is when MX last answered a read with 200.
+func (d *desk) lastOK() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.gate.lastOK
+}

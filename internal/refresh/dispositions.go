@@ -1,0 +1,124 @@
+package refresh
+
+import (
+	"errors"
+	"time"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/mx"
+)
+
+// blame says whom a failed call to MX speaks against.
+type blame uint8
+
+const (
+	blameNobody  blame = iota // MX answered, well or with a 404
+	blameMember               // this member's or this request's, as long as others are answered well
+	blameMX                   // MX is down or overloaded
+	blameUs                   // our credentials, address or version are refused
+	blameOurStop              // we gave the call up ourselves
+)
+
+// classify is the table from MX's answer to whom it speaks against.
+func classify(err error) blame {
+	switch mx.KindOf(err) {
+	case mx.None:
+		if err != nil {
+			return blameMember
+		}
+		return blameNobody
+	case mx.NotFound:
+		return blameNobody
+	case mx.BadRequest, mx.Conflict, mx.Unprocessable, mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection:
+		return blameMember
+	case mx.RateLimited, mx.Unavailable:
+		return blameMX
+	case mx.Unauthorized, mx.Forbidden, mx.NotAcceptable:
+		return blameUs
+	case mx.Canceled:
+		return blameOurStop
+	}
+	return blameMember
+}
+
+// answersWell reports whether a request that failed speaks for MX being alive:
+// it was understood and refused.
+func answersWell(k mx.Kind) bool {
+	return k == mx.BadRequest || k == mx.Conflict || k == mx.Unprocessable
+}
+
+func asCallError(err error) *mx.CallError {
+	c, _ := errors.AsType[*mx.CallError](err)
+	return c
+}
+
+// Errors that end a cycle without an answer of MX.
+var (
+	errSuspended = errors.New("mx is not being asked at the moment")
+	errContended = errors.New("the member's events kept changing under the read")
+	errHeld      = errors.New("deletions are held back")
+	errPanicked  = errors.New("handling panicked")
+)
+
+// Delays after which a job comes again. Each grows by two with every delivery,
+// up to its bound, and is spread by ±20 %.
+const (
+	outageDelay    = 500 * time.Millisecond // MX is down or refuses us: fetching has stopped, so few are handed back
+	outageDelayMax = 30 * time.Second
+	memberDelay    = time.Second // this member alone fails
+	memberDelayMax = 5 * time.Minute
+	busDelay       = 250 * time.Millisecond // NATS did not answer, or the member is contended
+	busDelayMax    = 10 * time.Second
+	heldDelay      = 5 * time.Second // a deletion that waits for evidence
+	maxPanics      = 3               // deliveries after which a job that crashes us is dead
+)
+
+// dispose is the table of what becomes of a job whose cycle ended with err. It
+// is called once per failed job and counts the member's own failures.
+func (s *Service) dispose(j *Job, err error) Verdict {
+	grow := func(first, most time.Duration) time.Duration { return s.spread(first, most, j.Deliveries) }
+	retry := func(d time.Duration) Verdict {
+		return Verdict{Disposition: Retry, Delay: d, Reason: err.Error()}
+	}
+	switch {
+	case errors.Is(err, ErrUnreadable):
+		return Verdict{Disposition: Dead, Category: events.CategoryStateUnreadable, Reason: err.Error()}
+	case errors.Is(err, errPanicked):
+		if j.Deliveries >= maxPanics {
+			return Verdict{Disposition: Dead, Category: events.CategoryPanicked, Reason: err.Error()}
+		}
+		return retry(grow(busDelay, busDelayMax))
+	case errors.Is(err, errHeld):
+		return retry(s.spread(heldDelay, heldDelay, 1))
+	case errors.Is(err, errSuspended):
+		return retry(grow(outageDelay, outageDelayMax))
+	case asCallError(err) == nil:
+		return retry(grow(busDelay, busDelayMax)) // errContended, or NATS
+	}
+	switch classify(err) {
+	case blameMX, blameUs:
+		return retry(grow(outageDelay, outageDelayMax))
+	case blameOurStop:
+		return Verdict{Disposition: Return, Reason: err.Error()}
+	case blameNobody, blameMember:
+	}
+	if s.desk.suspended() { // MX fails for everybody: no member is to blame
+		return retry(grow(outageDelay, outageDelayMax))
+	}
+	delay := grow(memberDelay, memberDelayMax)
+	if s.budget.spend(j.Ref, s.now(), delay) > s.cfg.CommandBudget {
+		return Verdict{Disposition: Dead, Category: events.CategoryExhausted, Reason: err.Error()}
+	}
+	return retry(delay)
+}
+
+// spread returns first doubled for every delivery after the first, at most
+// most, and up to a fifth more or less.
+func (s *Service) spread(first, most time.Duration, deliveries uint64) time.Duration {
+	d := first
+	for i := uint64(1); i < deliveries && d < most; i++ {
+		d *= 2
+	}
+	d = min(d, most)
+	return d + time.Duration((s.jitter()-0.5)*0.4*float64(d))
+}

@@ -1,0 +1,177 @@
+package refresh
+
+import (
+	"slices"
+	"time"
+
+	"github.com/memberwatch/memberwatch/internal/mx"
+)
+
+// Bounds of the gate. Together they keep what reaches an MX that is down for
+// three seconds below twenty requests, and notice its return within half a
+// second.
+const (
+	firstWindow   = 8                      // calls in flight at first and after an outage; each good answer adds windowGrowth
+	windowGrowth  = 3                      // so the window quadruples every round trip: 64 after two, 512 after three
+	idleWindow    = 5 * time.Second        // without an answer for so long, begin with firstWindow again
+	failedMembers = 5                      // different members that fail in a row before MX itself is blamed
+	firstProbe    = 200 * time.Millisecond // after opening
+	quickProbes   = 350 * time.Millisecond // while the outage is young: most are short
+	youngOutage   = 4 * time.Second
+	slowProbes    = time.Second
+	refusedProbes = 2 * time.Second // first interval while MX refuses our credentials; doubles up to slowestRefused
+	slowestProbes = 30 * time.Second
+)
+
+// gate decides whether MX may be asked: a circuit breaker that probes with one
+// call at a time, and a window of calls in flight that opens quickly while
+// answers are good. It is guarded by the desk's lock.
+//
+// A general breaker does not fit: one member's failures must not open it however
+// often they come, five members' must, and MX says by Retry-After when to probe.
+type gate struct {
+	limit  int // MX_MAX_IN_FLIGHT
+	window int
+
+	failing  []turnKey // different members that failed since the last good answer
+	lastGood time.Time // last answer of any kind that was good for the gate
+	lastOK   time.Time // last 200 to a read
+
+	open     bool
+	refused  bool // open because MX refuses us, rather than because it is down
+	since    time.Time
+	probeAt  time.Time
+	probing  bool
+	interval time.Duration // between probes while refused
+}
+
+func newGate(limit int) gate { return gate{limit: limit, window: min(firstWindow, limit)} }
+
+// admits reports whether another call may start when running are in flight.
+// When it may not, wait tells how long until a probe is due; 0: when a call ends.
+func (g *gate) admits(now time.Time, running int) (ok bool, wait time.Duration) {
+	if g.open {
+		if g.probing {
+			return false, 0
+		}
+		if d := g.probeAt.Sub(now); d > 0 {
+			return false, d
+		}
+		return true, 0
+	}
+	if running == 0 && now.Sub(g.lastGood) > idleWindow {
+		g.window = min(firstWindow, g.limit)
+	}
+	return running < g.window, 0
+}
+
+// started notes that the call which admits allowed has begun.
+func (g *gate) started() {
+	if g.open {
+		g.probing = true
+	}
+}
+
+// transition is what an answer did to the gate.
+type transition uint8
+
+const (
+	unmoved transition = iota
+	opened
+	closed
+)
+
+// answered takes in the outcome of a call about member k. probe tells that the
+// call began as a probe. jitter is in [0,1).
+func (g *gate) answered(now time.Time, k turnKey, err error, probe bool, jitter float64) transition {
+	if probe {
+		g.probing = false
+	}
+	call := callErrorOf(err)
+	switch classify(err) {
+	case blameNobody:
+		if err == nil {
+			g.lastOK = now
+		}
+		return g.alive(now, probe)
+	case blameUs:
+		return g.shut(now, true, call.RetryAfter, jitter)
+	case blameMX:
+		return g.shut(now, false, call.RetryAfter, jitter)
+	case blameMember:
+		if answersWell(call.Kind) {
+			return g.alive(now, probe)
+		}
+		if g.open {
+			if probe {
+				return g.shut(now, g.refused, call.RetryAfter, jitter)
+			}
+			return unmoved
+		}
+		if slices.Contains(g.failing, k) {
+			return unmoved
+		}
+		if g.failing = append(g.failing, k); len(g.failing) >= failedMembers {
+			return g.shut(now, false, call.RetryAfter, jitter)
+		}
+		return unmoved
+	case blameOurStop:
+		return unmoved
+	}
+	return unmoved
+}
+
+// alive notes that MX answers. Only a probe closes the breaker: an answer to a
+// call from before the opening says nothing about now.
+func (g *gate) alive(now time.Time, probe bool) transition {
+	g.lastGood = now
+	g.failing = g.failing[:0]
+	switch {
+	case !g.open:
+		g.window = min(g.window+windowGrowth, g.limit)
+	case probe:
+		g.open, g.refused = false, false
+		g.window = min(firstWindow, g.limit)
+		return closed
+	}
+	return unmoved
+}
+
+// shut opens the breaker, or keeps it open after a probe failed.
+func (g *gate) shut(now time.Time, refused bool, retryAfter time.Duration, jitter float64) transition {
+	t := unmoved
+	wait := firstProbe
+	switch {
+	case !g.open || g.refused != refused:
+		if !g.open {
+			t = opened
+			g.since = now
+		}
+		g.open, g.refused = true, refused
+		g.failing = g.failing[:0]
+		g.interval = refusedProbes
+		if refused {
+			wait = g.interval
+		}
+	case now.Before(g.probeAt):
+		return unmoved // an answer to a call from before the opening says nothing new
+	case refused:
+		g.interval = min(2*g.interval, slowestProbes)
+		wait = g.interval
+	case now.Sub(g.since) < youngOutage:
+		wait = quickProbes
+	default:
+		wait = slowProbes
+	}
+	wait += time.Duration((jitter - 0.5) * 0.2 * float64(wait))
+	g.probeAt = now.Add(max(wait, retryAfter))
+	return t
+}
+
+// callErrorOf returns the mx error in err's chain, or an empty one.
+func callErrorOf(err error) *mx.CallError {
+	if c := asCallError(err); c != nil {
+		return c
+	}
+	return &mx.CallError{}
+}

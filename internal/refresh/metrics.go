@@ -1,0 +1,81 @@
+package refresh
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/memberwatch/memberwatch/events"
+)
+
+// metrics counts what the service does. No label holds an id.
+type metrics struct {
+	jobs        *prometheus.CounterVec
+	outcomes    *prometheus.CounterVec
+	recalls     *prometheus.CounterVec
+	conflicts   *prometheus.CounterVec
+	events      *prometheus.CounterVec
+	announces   *prometheus.CounterVec
+	unknowns    prometheus.Counter
+	resolutions prometheus.Counter
+	panics      prometheus.Counter
+	held        prometheus.Counter
+	breaker     prometheus.Gauge
+}
+
+func newMetrics() *metrics {
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "memberwatch_" + name, Help: help}, labels)
+	}
+	one := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "memberwatch_" + name, Help: help})
+	}
+	return &metrics{
+		jobs:        vec("jobs_total", "Jobs taken in hand.", "source"),
+		outcomes:    vec("outcomes_total", "Jobs settled, by how they ended.", "source", "outcome"),
+		recalls:     vec("recalls_total", "Last states recalled, by where from.", "from"),
+		conflicts:   vec("conflicts_total", "Cycles begun again because another write came between, by the step that noticed.", "step"),
+		events:      vec("events_total", "Events published.", "type"),
+		announces:   vec("announcements_total", "Needs to authorize announced, by whether MX gave a URI.", "uri"),
+		unknowns:    one("unknown_outcomes_total", "Publications that got no answer."),
+		resolutions: one("resolutions_total", "Reads made to learn what partner ids mean."),
+		panics:      one("panics_total", "Cycles that panicked."),
+		held:        one("deletions_held_total", "Confirmed deletions held back for lack of evidence or for the limit."),
+		breaker:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "memberwatch_breaker_open", Help: "1 while MX is not asked but probed."}),
+	}
+}
+
+// Metrics returns the service's collectors, to be registered by the caller.
+func (s *Service) Metrics() []prometheus.Collector {
+	m := s.metrics
+	return []prometheus.Collector{
+		m.jobs, m.outcomes, m.recalls, m.conflicts, m.events, m.announces,
+		m.unknowns, m.resolutions, m.panics, m.held, m.breaker,
+	}
+}
+
+func (m *metrics) settled(j *Job, v Verdict) {
+	outcome := string(v.Result.Outcome)
+	switch v.Disposition {
+	case Retry:
+		outcome = "retried"
+	case Return:
+		outcome = "returned"
+	case Done, Dead:
+	}
+	m.outcomes.WithLabelValues(string(j.Source), outcome).Inc()
+}
+
+func (m *metrics) published(e events.Event) {
+	t := string(e.Type)
+	if !e.Type.Known() {
+		t = "unknown_status" // bounded cardinality: MX may invent statuses at any time
+	}
+	m.events.WithLabelValues(t).Inc()
+}
+
+func (m *metrics) announced(withURI bool) {
+	uri := "given"
+	if !withURI {
+		uri = "missing"
+	}
+	m.announces.WithLabelValues(uri).Inc()
+}

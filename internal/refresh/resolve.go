@@ -1,0 +1,95 @@
+package refresh
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/mx"
+)
+
+// resolve serves a turn whose jobs give partner ids: it finds out which guids
+// they mean, from memory or by one read that is not compared, and moves the jobs
+// to the turn of those guids.
+func (c *cycle) resolve(ctx context.Context) error {
+	if k, ok := c.IDs.Lookup(ctx, c.turn.key.user, c.turn.key.member); ok {
+		c.handOver(c.everyone(), k)
+		return nil
+	}
+	k, err := c.ask(ctx, c.turn.key.user, c.turn.key.member)
+	jobs := c.everyone()
+	switch {
+	case mx.KindOf(err) == mx.NotFound:
+		for _, j := range jobs {
+			c.settle(j, Verdict{Disposition: Done, Result: events.Result{Outcome: events.OutcomeNotFound, Reason: "MX knows no such member"}})
+		}
+		return nil
+	case err != nil:
+		c.serving = jobs
+		return err
+	}
+	c.handOver(jobs, k)
+	return nil
+}
+
+// everyone takes all the jobs of the turn, aggregating ones included.
+func (c *cycle) everyone() []*Job {
+	jobs := c.desk.claim(c.turn)
+	for j := c.desk.lead(c.turn); j != nil; j = c.desk.lead(c.turn) {
+		jobs = append(jobs, j)
+	}
+	return jobs
+}
+
+// ask reads a member by ids as a partner gave them, to learn its guids.
+func (c *cycle) ask(ctx context.Context, user, member string) (events.Key, error) {
+	if err := c.call.begin(ctx); err != nil {
+		return events.Key{}, err
+	}
+	c.metrics.resolutions.Inc()
+	m, err := c.MX.ReadMember(ctx, user, member)
+	var k events.Key
+	if err == nil {
+		if k, err = events.NewKey(m.UserGUID, m.GUID); err != nil {
+			err = &mx.CallError{Kind: mx.BadAnswer, Op: mx.OpReadMember, Err: err}
+		}
+	}
+	c.note(c.call.answered(err), err)
+	if err != nil {
+		return events.Key{}, fmt.Errorf("resolving ids: %w", err)
+	}
+	c.IDs.Remember(ctx, user, member, k)
+	return k, nil
+}
+
+// handOver moves jobs to the turn of k.
+func (c *cycle) handOver(jobs []*Job, k events.Key) {
+	for _, j := range c.desk.move(jobs, keyOf(k)) {
+		c.settle(j, Verdict{Disposition: Return, Reason: "stopping"})
+	}
+}
+
+// resolveAgain is for a 404 by guids that came from memory: the partner's ids
+// may have come to mean another member since. Jobs for which they do are moved
+// to that member's turn; the others stay in c.serving.
+func (c *cycle) resolveAgain(ctx context.Context) error {
+	jobs := c.serving
+	c.serving = nil
+	for i, j := range jobs {
+		if !j.turn().partner {
+			c.serving = append(c.serving, j)
+			continue
+		}
+		k, err := c.ask(ctx, j.Command.User, j.Command.Member)
+		switch {
+		case mx.KindOf(err) == mx.NotFound || (err == nil && k == c.key):
+			c.serving = append(c.serving, j)
+		case err != nil:
+			c.serving = append(c.serving, jobs[i:]...)
+			return err
+		default:
+			c.handOver([]*Job{j}, k)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/member"
+)
+
+// Deps are what a Service works with. All are required.
+type Deps struct {
+	Subjects      events.Subjects
+	MX            MX
+	States        States
+	Announcements Announcements
+	Confirmations Confirmations
+	IDs           IDs
+	Health        Health
+	Log           *slog.Logger
+	Now           func() time.Time
+	Jitter        func() float64 // in [0,1)
+}
+
+// Service serves jobs. It is safe for concurrent use.
+type Service struct {
+	cfg   Config
+	rules member.Rules
+	Deps
+	now    func() time.Time
+	jitter func() float64
+
+	desk      *desk
+	memory    *memory
+	budget    *budget
+	deletions *rate.Limiter
+	held      held
+	metrics   *metrics
+	stop      context.CancelFunc
+}
+
+// New returns a Service that serves the jobs it is given at once. It must be
+// stopped with [Service.Stop].
+func New(cfg Config, deps Deps) *Service {
+	ctx, stop := context.WithCancel(context.Background())
+	s := &Service{
+		cfg:       cfg,
+		rules:     member.Rules{InitialEvents: cfg.InitialEvents, Aggregated: cfg.AggregatedEvents},
+		Deps:      deps,
+		now:       deps.Now,
+		jitter:    deps.Jitter,
+		memory:    newMemory(cfg.StateCache),
+		budget:    newBudget(),
+		deletions: rate.NewLimiter(rate.Limit(float64(cfg.DeleteLimit)/60), cfg.DeleteLimit),
+		metrics:   newMetrics(),
+		stop:      stop,
+	}
+	s.desk = newDesk(ctx, &s.cfg, s.now, s.jitter)
+	s.desk.run = s.serve
+	s.held.health = deps.Health
+	return s
+}
+
+// Submit takes a job in hand. It returns at once; the job's Settle tells the end.
+func (s *Service) Submit(j *Job) {
+	s.metrics.jobs.WithLabelValues(string(j.Source)).Inc()
+	if !s.desk.submit(j, j.turn()) {
+		j.Settle(Verdict{Disposition: Return, Reason: "stopping"})
+	}
+}
+
+// Flow tells whoever fetches jobs how things stand.
+type Flow struct {
+	Suspended bool            // MX may not be asked: fetch nothing, but see to it that there is one job in hand to probe with
+	Hand      int             // jobs in hand
+	Moved     <-chan struct{} // closed when Suspended may have changed, or the service stops
+}
+
+// Flow returns how things stand now.
+func (s *Service) Flow() Flow {
+	s.desk.mu.Lock()
+	defer s.desk.mu.Unlock()
+	return Flow{Suspended: s.desk.gate.open, Hand: s.desk.hand, Moved: s.desk.moved}
+}
+
+// Run hands back what an outage keeps waiting, until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			for _, j := range s.desk.parked() {
+				s.settle(j, s.dispose(j, errSuspended))
+			}
+		}
+	}
+}
+
+// Stop ends the service: jobs that have not begun are handed back at once, those
+// in work are finished unless ctx ends first; then they are cut off and handed
+// back too. It returns when no cycle runs any more, with ctx's error if it had
+// to cut any off.
+func (s *Service) Stop(ctx context.Context) error {
+	for _, j := range s.desk.close() {
+		s.settle(j, Verdict{Disposition: Return, Reason: "stopping"})
+	}
+	ended := make(chan struct{})
+	go func() {
+		s.desk.workers.Wait()
+		close(ended)
+	}()
+	var err error
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		err = ctx.Err()
+		s.stop()
+		<-ended
+	}
+	s.stop()
+	return err
+}
+
+// settle ends a job.
+func (s *Service) settle(j *Job, v Verdict) {
+	if v.Disposition == Done || v.Disposition == Dead {
+		s.budget.settle(j.Ref)
+	}
+	if j.Confirms != nil && (v.Disposition == Done || v.Disposition == Dead) {
+		s.Confirmations.Finished(j.Key)
+	}
+	if v.Disposition == Dead {
+		v.Result.Outcome, v.Result.Reason = events.OutcomeFailed, v.Reason
+	}
+	v.Result.CommandID = j.ID
+	v.Result.FinishedAt = s.now().UTC()
+	s.metrics.settled(j, v)
+	j.Settle(v)
+	s.desk.settled(1)
+}
+
+// fail ends jobs whose cycle ended with err.
+func (s *Service) fail(jobs []*Job, k events.Key, err error) {
+	for _, j := range jobs {
+		v := s.dispose(j, err)
+		if s.desk.ctx.Err() != nil && v.Disposition == Retry {
+			v = Verdict{Disposition: Return, Reason: err.Error()}
+		}
+		if v.Disposition == Dead {
+			v.Result = events.Result{UserGUID: k.User(), MemberGUID: k.Member()}
+			s.Log.Error("gave up", "member", k.Member(), "command", j.ID, "category", string(v.Category), "reason", v.Reason)
+		}
+		s.settle(j, v)
+	}
+}
+
+// note acts on what an answer of MX did to the gate, and tells readiness.
+func (s *Service) note(t transition, err error) {
+	switch {
+	case t == opened && classify(err) == blameUs:
+		s.metrics.breaker.Set(1)
+		s.Health.Set(CheckCredentials, err)
+		s.Log.Error("MX refuses this service; commands are kept, probing slowly", "error", err)
+	case t == opened:
+		s.metrics.breaker.Set(1)
+		s.Log.Warn("MX is failing; commands are kept, probing", "error", err)
+	case t == closed:
+		s.metrics.breaker.Set(0)
+		s.Health.Set(CheckCredentials, nil)
+		s.Log.Info("MX answers again")
+	case classify(err) == blameUs && !errors.Is(err, context.Canceled):
+		s.Health.Set(CheckCredentials, err)
+	}
+}
