@@ -1,0 +1,57 @@
+package observe
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+)
+
+// Forms of a log line; the values of LOG_FORMAT.
+const (
+	FormatAuto = "auto" // text on a terminal, else JSON
+	FormatJSON = "json"
+	FormatText = "text"
+)
+
+// Config is what the package is told from outside, by go-envconfig.
+type Config struct {
+	// LogLevel is the least level that is written: debug, info, warn or error.
+	LogLevel string `env:"LOG_LEVEL, default=info"`
+	// LogFormat is json, text or auto.
+	LogFormat string `env:"LOG_FORMAT, default=auto"`
+	// HTTPAddr is where health and metrics are served, as host:port. The default listens on all
+	// addresses, since in a container nobody else could reach it; nothing secret is served.
+	HTTPAddr string `env:"HTTP_ADDR, default=:8080"`
+}
+
+// Problems returns everything that is wrong, each error naming the variable and
+// the fix.
+func (c *Config) Problems() []error {
+	var problems []error
+	if _, err := c.level(); err != nil {
+		problems = append(problems, err)
+	}
+	switch c.LogFormat {
+	case FormatAuto, FormatJSON, FormatText:
+	default:
+		problems = append(problems, fmt.Errorf("LOG_FORMAT: %q is no format: set it to auto, json or text", c.LogFormat))
+	}
+	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
+		problems = append(problems, fmt.Errorf("HTTP_ADDR: %q is not host:port: set it to an address such as :8080 or 127.0.0.1:8080", c.HTTPAddr))
+	}
+	return problems
+}
+
+func (c *Config) level() (slog.Level, error) {
+	switch c.LogLevel {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("LOG_LEVEL: %q is no level: set it to debug, info, warn or error", c.LogLevel)
+}
