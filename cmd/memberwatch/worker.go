@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus"
+	"github.com/memberwatch/memberwatch/internal/mx"
+	"github.com/memberwatch/memberwatch/internal/observe"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// worker is the service without its surroundings: what serve, dev and demo run.
+type worker struct {
+	config  config
+	log     *slog.Logger
+	health  *observe.Health
+	nc      *nats.Conn
+	bus     *bus.Bus
+	mx      *mx.Client
+	service *refresh.Service
+}
+
+// readinessChecks are what must be well for the service to be ready.
+func readinessChecks() []string {
+	return []string{bus.CheckNATS, bus.CheckTopology}
+}
+
+// newWorker connects, makes the topology ready and returns a worker that can
+// run. natsOptions are added to the connection's.
+func newWorker(ctx context.Context, c config, health *observe.Health, registry prometheus.Registerer, log *slog.Logger, natsOptions ...nats.Option) (_ *worker, err error) {
+	w := &worker{config: c, log: log, health: health}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	calls := newMXMetrics()
+	if w.mx, err = mx.New(c.MX, mx.WithObserver(calls.observe)); err != nil {
+		return nil, fmt.Errorf("making MX client: %w", err)
+	}
+	if w.nc, err = bus.Connect(c.Bus, "memberwatch", health, log, natsOptions...); err != nil {
+		return nil, err
+	}
+	health.Set(bus.CheckNATS, nil)
+
+	subjects, err := events.NewSubjects(c.Bus.SubjectPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("SUBJECT_PREFIX: %w", err)
+	}
+	js, err := jetstream.New(w.nc)
+	if err != nil {
+		return nil, fmt.Errorf("using JetStream: %w", err)
+	}
+	if err := bus.NewTopology(js, c.Bus, subjects, c.identity(w.mx)).Ready(ctx); err != nil {
+		return nil, err
+	}
+	health.Set(bus.CheckTopology, nil)
+
+	if w.bus, err = bus.New(ctx, w.nc, c.Bus, bus.Options{
+		DeleteConfirmAfter: c.Refresh.DeleteConfirmAfter, MaxInFlight: c.MX.MaxInFlight, Log: log, Now: time.Now,
+	}); err != nil {
+		return nil, fmt.Errorf("opening bus: %w", err)
+	}
+	w.service = refresh.New(c.Refresh, refresh.Deps{
+		Subjects: subjects, MX: w.mx,
+		States: w.bus.States(), Announcements: w.bus.Announcements(),
+		Confirmations: w.bus.Confirmations(), IDs: w.bus.IDs(),
+		Health: health, Log: log, Now: time.Now,
+		Jitter: rand.Float64, //nolint:gosec // Spreads retries; nothing secret depends on it.
+	})
+	collectors := append(w.bus.Metrics(), w.service.Metrics()...)
+	for _, m := range append(append(collectors, calls.collectors()...), health.Collectors()...) {
+		if err := registry.Register(m); err != nil {
+			return nil, fmt.Errorf("registering metrics: %w", err)
+		}
+	}
+	return w, nil
+}
+
+func (c *config) identity(client *mx.Client) bus.Identity {
+	return bus.Identity{
+		MXHost: client.Host(), ClientID: c.MX.ClientID, OAuthTTL: c.Refresh.OAuthURITTL,
+		TypePrefix: c.Refresh.EventTypePrefix, Initial: c.Refresh.InitialEvents, Aggregated: c.Refresh.AggregatedEvents,
+	}
+}
+
+// run works until ctx ends, then stops in order: no more fetching, what has not
+// begun is handed back, what is in work is finished within SHUTDOWN_TIMEOUT.
+func (w *worker) run(ctx context.Context) error {
+	side, stopSide := context.WithCancel(ctx)
+	parked := make(chan error, 1)
+	go func() { parked <- w.service.Run(side) }()
+	err := w.bus.Run(ctx, w.service)
+	w.health.Drain()
+	stopSide()
+	err = errors.Join(err, <-parked)
+
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.config.Refresh.ShutdownTimeout)
+	defer cancel()
+	if late := w.service.Stop(limit); late != nil {
+		w.log.Warn("SHUTDOWN_TIMEOUT passed; work in hand was cut off and handed back", "timeout", w.config.Refresh.ShutdownTimeout)
+	}
+	return err
+}
+
+// close ends the connections. Acknowledgements on their way are sent first.
+func (w *worker) close() {
+	if w.bus != nil {
+		w.bus.Close()
+	}
+	if w.nc != nil {
+		_ = w.nc.FlushTimeout(2 * time.Second) // If NATS is gone, so are the acknowledgements; the messages come again.
+		w.nc.Close()
+	}
+	if w.mx != nil {
+		w.mx.Close()
+	}
+}
