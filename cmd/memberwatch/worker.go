@@ -48,7 +48,7 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 	if w.mx, err = mx.New(c.MX, mx.WithObserver(calls.observe)); err != nil {
 		return nil, fmt.Errorf("making MX client: %w", err)
 	}
-	if w.nc, err = bus.Connect(c.Bus, "memberwatch", health, log, natsOptions...); err != nil {
+	if w.nc, err = bus.Connect(ctx, c.Bus, "memberwatch", health, log, natsOptions...); err != nil {
 		return nil, err
 	}
 	health.Set(bus.CheckNATS, nil)
@@ -61,10 +61,9 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 	if err != nil {
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
-	if err := bus.NewTopology(js, c.Bus, subjects, c.identity(w.mx)).Ready(ctx); err != nil {
+	if err := bus.NewTopology(js, c.Bus, subjects, c.identity(w.mx)).Ready(ctx, health); err != nil {
 		return nil, err
 	}
-	health.Set(bus.CheckTopology, nil)
 
 	if w.bus, err = bus.New(ctx, w.nc, c.Bus, bus.Options{
 		DeleteConfirmAfter: c.Refresh.DeleteConfirmAfter, MaxInFlight: c.MX.MaxInFlight, Log: log, Now: time.Now,

@@ -111,13 +111,13 @@ func (b *Bus) Run(ctx context.Context, jobs Jobs) error {
 	defer cancel()
 	n := b.options.MaxInFlight
 	commands := b.lane(jobs, b.subjects.CommandStream(), consumerCommands, 4*n, n)
-	commands.handle = func(_ context.Context, m jetstream.Msg) { b.command(ctx, jobs, commands, m) }
+	commands.handle = func(m jetstream.Msg) { b.command(ctx, jobs, commands, m) }
 	background := b.lane(jobs, b.subjects.BackgroundStream(), consumerBackground, 2*n, n)
-	background.handle = func(_ context.Context, m jetstream.Msg) { b.background(ctx, jobs, background, m) }
+	background.handle = func(m jetstream.Msg) { b.background(ctx, jobs, background, m) }
 	all := []*lane{commands, background}
 	if b.config.FollowUpAfter > 0 {
 		follow := b.lane(jobs, b.subjects.EventStream(), consumerFollow, 2*n, n)
-		follow.handle = func(_ context.Context, m jetstream.Msg) { b.followUp(ctx, jobs, follow, m) }
+		follow.handle = func(m jetstream.Msg) { b.followUp(ctx, jobs, follow, m) }
 		all = append(all, follow)
 	}
 	var wg sync.WaitGroup

@@ -9,18 +9,18 @@ import (
 
 // Config holds the settings of the connection and of what is kept on NATS.
 type Config struct {
-	URL          string `env:"NATS_URL"` // empty: the embedded server
-	Creds        string `env:"NATS_CREDS"`
-	NKeySeedFile string `env:"NATS_NKEY_SEED_FILE"`
-	TLSCA        string `env:"NATS_TLS_CA"`
-	TLSCert      string `env:"NATS_TLS_CERT"`
-	TLSKey       string `env:"NATS_TLS_KEY"`
+	URL          string `env:"NATS_URL" desc:"Where NATS is, as nats://host:port, several parted by commas. Empty: a server inside the process; commands of this program then look at nats://127.0.0.1:4222."` // empty: the embedded server
+	Creds        string `env:"NATS_CREDS" desc:"File with NATS credentials (JWT and key)."`
+	NKeySeedFile string `env:"NATS_NKEY_SEED_FILE" desc:"File with an NKey seed, in place of NATS_CREDS."`
+	TLSCA        string `env:"NATS_TLS_CA" desc:"File with the certificates of authorities that NATS' certificate may come from."`
+	TLSCert      string `env:"NATS_TLS_CERT" desc:"File with the client certificate for NATS."`
+	TLSKey       string `env:"NATS_TLS_KEY" desc:"File with the key of NATS_TLS_CERT."`
 
-	SubjectPrefix  string        `env:"SUBJECT_PREFIX, default=mx"`
-	StreamReplicas int           `env:"STREAM_REPLICAS, default=1"`
-	Topology       string        `env:"TOPOLOGY, default=ensure"`
-	HistoryPerType int64         `env:"HISTORY_PER_TYPE, default=64"`
-	FollowUpAfter  time.Duration `env:"FOLLOW_UP_AFTER, default=3s"`
+	SubjectPrefix  string        `env:"SUBJECT_PREFIX, default=mx" desc:"Name of the installation: first token of every subject, and in upper case of every stream."`
+	StreamReplicas int           `env:"STREAM_REPLICAS, default=1" desc:"Copies of each stream: 1, 3 or 5."`
+	Topology       string        `env:"TOPOLOGY, default=ensure" desc:"ensure creates the streams that are missing; verify refuses to start without them."`
+	HistoryPerType int64         `env:"HISTORY_PER_TYPE, default=64" desc:"Events kept of each type and member."`
+	FollowUpAfter  time.Duration `env:"FOLLOW_UP_AFTER, default=3s" desc:"How long after an event its member is read again, until nothing is new; 0 never, at most 15s."`
 }
 
 // Values of TOPOLOGY.

@@ -1,9 +1,11 @@
 package bus
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -27,11 +29,14 @@ const (
 	CheckTopology = "topology"
 )
 
+// connectAgain is the time between attempts at the first connection.
+const connectAgain = time.Second
+
 // Connect returns a connection that reconnects for ever and never buffers what
 // is published meanwhile: a write that could not be sent fails at once, and its
-// job begins again. It waits for the first connection until ctx's deadline in
-// options, else fails.
-func Connect(c Config, name string, health Health, log *slog.Logger, more ...nats.Option) (*nats.Conn, error) {
+// job begins again. While no server can be reached it waits, telling health why,
+// until ctx ends; a server that refuses us is an error at once.
+func Connect(ctx context.Context, c Config, name string, health Health, log *slog.Logger, more ...nats.Option) (*nats.Conn, error) {
 	opts := []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
@@ -65,7 +70,7 @@ func Connect(c Config, name string, health Health, log *slog.Logger, more ...nat
 		}),
 	}
 	opts = append(opts, authOptions(&c)...)
-	nc, err := nats.Connect(c.URL, append(opts, more...)...)
+	nc, err := first(ctx, c.URL, health, log, append(opts, more...))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS (NATS_URL): %w", err)
 	}
@@ -74,6 +79,26 @@ func Connect(c Config, name string, health Health, log *slog.Logger, more ...nat
 		return nil, err
 	}
 	return nc, nil
+}
+
+// first makes the first connection.
+func first(ctx context.Context, url string, health Health, log *slog.Logger, opts []nats.Option) (*nats.Conn, error) {
+	for told := false; ; told = true {
+		nc, err := nats.Connect(url, opts...)
+		_, unreachable := errors.AsType[net.Error](err)
+		if err == nil || !(unreachable || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout)) {
+			return nc, err //nolint:wrapcheck // Connect does.
+		}
+		health.Set(CheckNATS, err)
+		if !told {
+			log.Warn("NATS cannot be reached; trying again until it can", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("giving up: %w", err)
+		case <-time.After(connectAgain):
+		}
+	}
 }
 
 func authOptions(c *Config) []nats.Option {

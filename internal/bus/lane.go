@@ -28,7 +28,7 @@ type lane struct {
 	durable  string
 	limit    int // messages in hand at once
 	prefetch int // messages the client may hold beyond those
-	handle   func(context.Context, jetstream.Msg)
+	handle   func(jetstream.Msg)
 	flow     func() refresh.Flow
 	log      *slog.Logger
 	restarts interface{ Inc() }
@@ -106,7 +106,7 @@ func (l *lane) consume(ctx context.Context, f refresh.Flow) error {
 	fatal := make(chan error, 1)
 	cc, err := cons.Consume(func(m jetstream.Msg) {
 		l.enter()
-		l.handle(ctx, m)
+		l.handle(m)
 	},
 		jetstream.PullMaxMessages(l.prefetch),
 		jetstream.PullExpiry(30*time.Second),
@@ -190,7 +190,7 @@ func (l *lane) probe(ctx context.Context, f refresh.Flow) error {
 		l.mu.Lock()
 		l.held++
 		l.mu.Unlock()
-		l.handle(ctx, m)
+		l.handle(m)
 	}
 	if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
 		return fmt.Errorf("fetching one message: %w", err)

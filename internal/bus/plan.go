@@ -156,13 +156,15 @@ const setupTimeout = 2 * time.Second
 
 // Ready makes the topology right, or waits until it is: missing objects are
 // created unless TOPOLOGY is verify. What differs is an ErrDrift that names it.
-// It goes on until ctx ends while NATS cannot answer.
-func (t *Topology) Ready(ctx context.Context) error {
+// While NATS cannot answer it tells health why and goes on until ctx ends.
+func (t *Topology) Ready(ctx context.Context, health Health) error {
 	for {
 		err := t.try(ctx)
 		if err == nil || errors.Is(err, ErrDrift) || permanent(err) {
+			health.Set(CheckTopology, err)
 			return err
 		}
+		health.Set(CheckTopology, err)
 		wait := 100*time.Millisecond + rand.N(400*time.Millisecond) //nolint:gosec // Spreads retries of several workers; nothing depends on it.
 		select {
 		case <-ctx.Done():

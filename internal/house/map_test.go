@@ -34,7 +34,12 @@ var rules = []rule{
 		ours: []string{"events/...", "schemas"},
 		only: []string{"github.com/cloudevents/sdk-go/v2/event/...", "github.com/nats-io/nats.go/..."},
 	},
-	{pkg: "schemas", only: []string{}},
+	{pkg: "schemas", ours: []string{"events"}, only: []string{"github.com/cloudevents/sdk-go/v2/event/..."}},
+	{
+		pkg:  "schemas/validate",
+		ours: []string{"events", "schemas"},
+		only: []string{"github.com/santhosh-tekuri/jsonschema/v6/...", "github.com/cloudevents/sdk-go/v2/event/...", "golang.org/x/text/..."},
+	},
 
 	// The core: values in, values out.
 	{
@@ -58,6 +63,13 @@ var rules = []rule{
 	},
 	{pkg: "internal/bus/embedded"},
 	{pkg: "internal/bus/embedded/embeddedtest", ours: []string{"internal/bus/embedded"}},
+	{
+		pkg: "internal/refresh/...", // test kits
+		ours: []string{
+			"events", "schemas/...", "internal/bus", "internal/bus/embedded/...", "internal/mx", "internal/mx/mxsim",
+			"internal/observe", "internal/oracle", "internal/refresh/...",
+		},
+	},
 	{pkg: "internal/webhook", ours: []string{"events", "internal/refresh"}},
 	{pkg: "internal/observe"},
 
@@ -66,13 +78,13 @@ var rules = []rule{
 	{pkg: "internal/mx/mxsim", never: []string{"internal/mx"}},
 	{
 		pkg:   "internal/oracle",
-		ours:  []string{"events", "schemas", "internal/mx/mxsim"},
+		ours:  []string{"events", "schemas/...", "internal/mx/mxsim"},
 		never: []string{"internal/member", "internal/refresh", "internal/mx", "internal/bus"},
 	},
 	{
 		pkg: "internal/e2e/...",
 		ours: []string{
-			"events/...", "schemas", "internal/e2e/...", "internal/oracle",
+			"events/...", "schemas/...", "internal/e2e/...", "internal/oracle",
 			"internal/mx/mxsim", "internal/bus/embedded",
 		},
 		never: []string{"internal/member", "internal/refresh", "internal/mx", "internal/bus"},
@@ -80,7 +92,7 @@ var rules = []rule{
 	{
 		pkg: "internal/bench",
 		ours: []string{
-			"events/...", "schemas", "internal/bus", "internal/bus/embedded", "internal/member",
+			"events/...", "schemas/...", "internal/bus", "internal/bus/embedded", "internal/member",
 			"internal/mx", "internal/mx/mxsim", "internal/observe", "internal/oracle", "internal/refresh",
 		},
 	},
@@ -89,7 +101,7 @@ var rules = []rule{
 	{
 		pkg: "cmd/memberwatch",
 		ours: []string{
-			"events/...", "schemas", "internal/bus", "internal/bus/embedded", "internal/member",
+			"events/...", "schemas/...", "internal/bus", "internal/bus/embedded", "internal/member",
 			"internal/mx", "internal/mx/mxsim", "internal/observe", "internal/oracle",
 			"internal/refresh", "internal/webhook",
 		},
@@ -112,7 +124,7 @@ type guard struct {
 var guards = []guard{
 	{"github.com/nats-io/nats.go/...", []string{
 		"internal/bus", "internal/bus/embedded/...", "internal/bench", "internal/e2e/...",
-		"internal/oracle", "events/...", "cmd/...",
+		"internal/oracle", "internal/refresh/refreshtest", "events/...", "cmd/...",
 	}},
 	{"github.com/nats-io/nats-server/...", []string{"internal/bus/embedded"}},
 	{"github.com/testcontainers/testcontainers-go/...", []string{"internal/e2e/..."}},

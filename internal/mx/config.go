@@ -24,26 +24,26 @@ const maxInFlightLimit = 4096
 type Config struct {
 	// BaseURL is the API's root. MX's integration host is the default; production is https://api.mx.com. Keys belong
 	// to one of the two.
-	BaseURL string `env:"MX_BASE_URL, default=https://int-api.mx.com"`
+	BaseURL string `env:"MX_BASE_URL, default=https://int-api.mx.com" desc:"Root of the MX Platform API; production is https://api.mx.com. Keys belong to one of the two."`
 	// ClientID and the key are the user and password of HTTP Basic.
-	ClientID string `env:"MX_CLIENT_ID"`
+	ClientID string `env:"MX_CLIENT_ID" desc:"Client id of your MX client. Required."`
 	// APIKey is the key itself. Either it or APIKeyFile.
-	APIKey Secret `env:"MX_API_KEY"`
+	APIKey Secret `env:"MX_API_KEY" desc:"Key of your MX client. Required, unless MX_API_KEY_FILE is set."`
 	// APIKeyFile names a file that holds the key, read again about once a second and upon a 401, so that a key can be
 	// rotated without a restart. White space around the key is ignored.
-	APIKeyFile string `env:"MX_API_KEY_FILE"`
+	APIKeyFile string `env:"MX_API_KEY_FILE" desc:"File with the key, read again about once a second and upon a 401, so that a key can be rotated without a restart."`
 	// AcceptVersion is sent as Accept-Version; without a valid one MX answers 406.
-	AcceptVersion string `env:"MX_ACCEPT_VERSION, default=v20250224"`
+	AcceptVersion string `env:"MX_ACCEPT_VERSION, default=v20250224" desc:"Version of the API, sent as Accept-Version."`
 	// Timeout bounds one call from beginning to last byte.
-	Timeout time.Duration `env:"MX_TIMEOUT, default=10s"`
+	Timeout time.Duration `env:"MX_TIMEOUT, default=10s" desc:"How long one call may take from beginning to last byte."`
 	// MaxInFlight is how many calls run at once at most, and the size of the connection pool.
-	MaxInFlight int `env:"MX_MAX_IN_FLIGHT, default=64"`
+	MaxInFlight int `env:"MX_MAX_IN_FLIGHT, default=64" desc:"Calls at once, at most, of this process."`
 	// RateLimit is calls per second, 0 for no limit. The caller's gate enforces it; here it is only checked.
-	RateLimit float64 `env:"MX_RATE_LIMIT, default=0"`
+	RateLimit float64 `env:"MX_RATE_LIMIT, default=0" desc:"Reads begun per second, at most, of this process; 0 no limit."`
 	// ReferralSource is BROWSER, APP or empty (not sent). APP in a browser breaks the bank's flow.
-	ReferralSource string `env:"OAUTH_REFERRAL_SOURCE"`
+	ReferralSource string `env:"OAUTH_REFERRAL_SOURCE" desc:"Where the user comes from when MX sends them to the bank: BROWSER, APP or empty (not told)."`
 	// ClientRedirectURL is where the user lands afterwards; MX heeds it only with APP.
-	ClientRedirectURL string `env:"OAUTH_CLIENT_REDIRECT_URL"`
+	ClientRedirectURL string `env:"OAUTH_CLIENT_REDIRECT_URL" desc:"Where the user lands afterwards; only with OAUTH_REFERRAL_SOURCE=APP."`
 }
 
 // Problems returns everything that is wrong, each error naming the variable and the fix and none a value that could be

@@ -66,6 +66,9 @@ func (c *cycle) fetchURI(ctx context.Context) (string, error) {
 			return "", err
 		}
 		uri, err := c.MX.OAuthWindowURI(ctx, c.key.User(), c.key.Member(), mx.OAuthOptions{})
+		if b := classify(err); b != blameUs && b != blameMX {
+			c.call.done()
+		}
 		switch mx.KindOf(err) {
 		case mx.None:
 			if err == nil {
@@ -76,7 +79,10 @@ func (c *cycle) fetchURI(ctx context.Context) (string, error) {
 			return "", err
 		case mx.Canceled:
 			return "", err
-		case mx.BadRequest, mx.Forbidden, mx.NotFound, mx.Conflict, mx.Unprocessable:
+		case mx.Forbidden:
+			c.call.done()
+			return "", nil // the feature is off for this client
+		case mx.BadRequest, mx.NotFound, mx.Conflict, mx.Unprocessable:
 			return "", nil // MX will not, or not for this member; asking again changes nothing
 		case mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection:
 		}

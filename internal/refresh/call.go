@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -12,30 +13,92 @@ import (
 type call struct {
 	desk  *desk
 	key   turnKey
+	slot  bool // one of the calls in flight is ours; guarded by the desk's lock
 	paid  bool // the first request has its rate limit token, still unused
-	probe bool // the first request is the breaker's probe
+	probe bool // the first request is the breaker's probe; guarded by the desk's lock
 }
 
 // begin gets permission for one request: errSuspended when MX may not be asked
-// now, ctx's error when it ended while waiting for the rate limit.
+// now, an error when ctx ended while waiting for its turn. Every begin is
+// followed by answered or done.
 func (c *call) begin(ctx context.Context) error {
+	if err := c.acquire(ctx); err != nil {
+		return err
+	}
 	if c.paid {
 		c.paid = false
 		return nil
 	}
-	d := c.desk
-	if !c.probe && d.suspended() {
-		return errSuspended
-	}
-	if d.limiter != nil {
-		if err := d.limiter.Wait(ctx); err != nil {
+	if l := c.desk.limiter; l != nil {
+		if err := l.Wait(ctx); err != nil {
 			return fmt.Errorf("waiting for the rate limit: %w", err)
 		}
 	}
 	return nil
 }
 
-// answered tells the gate how a read ended, and returns what that did to it.
+// acquire takes a slot unless the call holds one. Cycles that ask again go
+// before those that have not begun.
+func (c *call) acquire(ctx context.Context) error {
+	d := c.desk
+	d.mu.Lock()
+	switch {
+	case d.gate.open && !c.probe:
+		d.mu.Unlock()
+		return errSuspended
+	case c.slot:
+		d.mu.Unlock()
+		return nil
+	case d.asking < d.gate.window:
+		d.asking++
+		c.slot = true
+		d.mu.Unlock()
+		return nil
+	}
+	turn := make(chan struct{})
+	d.wanting = append(d.wanting, turn)
+	d.mu.Unlock()
+	select {
+	case <-turn:
+		c.slot = true
+		return nil
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i := slices.Index(d.wanting, turn); i >= 0 {
+		d.wanting = slices.Delete(d.wanting, i, i+1)
+	} else {
+		c.slot = true // it was handed over this instant; finish releases it
+	}
+	return fmt.Errorf("waiting to ask MX: %w", ctx.Err())
+}
+
+// release gives the slot to a cycle that needs it, or back. The desk's lock is held.
+func (c *call) release() {
+	if !c.slot {
+		return
+	}
+	c.slot = false
+	d := c.desk
+	if len(d.wanting) > 0 && d.asking <= d.gate.window {
+		close(d.wanting[0])
+		d.wanting = d.wanting[1:]
+		return
+	}
+	d.asking--
+}
+
+// done gives the slot back after a request whose answer says nothing to the gate.
+func (c *call) done() {
+	c.desk.mu.Lock()
+	defer c.desk.mu.Unlock()
+	c.release()
+	c.desk.pump()
+}
+
+// answered gives the slot back, tells the gate how a request ended, and returns
+// what that did to it.
 func (c *call) answered(err error) transition {
 	d := c.desk
 	d.mu.Lock()
@@ -43,16 +106,14 @@ func (c *call) answered(err error) transition {
 	now := d.now()
 	probe := c.probe
 	c.probe = false
-	was := d.gate.window
 	t := d.gate.answered(now, c.key, err, probe, d.jitter())
-	switch {
-	case t != unmoved:
+	c.release()
+	if t != unmoved {
 		d.announce()
-		d.pump()
-	case d.gate.open:
-		d.wake(max(d.gate.probeAt.Sub(now), time.Millisecond))
-	case d.gate.window > was:
-		d.pump()
 	}
+	if d.gate.open {
+		d.wake(max(d.gate.probeAt.Sub(now), time.Millisecond))
+	}
+	d.pump()
 	return t
 }

@@ -8,15 +8,15 @@ import (
 
 // Config holds the settings that shape events and how hard MX is asked.
 type Config struct {
-	OAuthURITTL        time.Duration `env:"OAUTH_URI_TTL, default=30m"`
-	InitialEvents      bool          `env:"INITIAL_EVENTS, default=true"`
-	AggregatedEvents   bool          `env:"AGGREGATED_EVENTS, default=false"`
-	EventTypePrefix    string        `env:"EVENT_TYPE_PREFIX"`
-	StateCache         int           `env:"STATE_CACHE, default=10000"`
-	DeleteConfirmAfter time.Duration `env:"DELETE_CONFIRM_AFTER, default=10s"`
-	DeleteLimit        int           `env:"DELETE_LIMIT, default=20"`
-	CommandBudget      time.Duration `env:"COMMAND_BUDGET, default=24h"`
-	ShutdownTimeout    time.Duration `env:"SHUTDOWN_TIMEOUT, default=20s"`
+	OAuthURITTL        time.Duration `env:"OAUTH_URI_TTL, default=30m" desc:"How long an OAuth URI is offered: the age at which announcements go."`
+	InitialEvents      bool          `env:"INITIAL_EVENTS, default=true" desc:"Whether a member seen for the first time gets the event of its status; false: member.discovered."`
+	AggregatedEvents   bool          `env:"AGGREGATED_EVENTS, default=false" desc:"Whether successful aggregations make events."`
+	EventTypePrefix    string        `env:"EVENT_TYPE_PREFIX" desc:"Put in front of every event type, such as com.example."`
+	StateCache         int           `env:"STATE_CACHE, default=10000" desc:"Members whose last state is kept in memory; 0 none."`
+	DeleteConfirmAfter time.Duration `env:"DELETE_CONFIRM_AFTER, default=10s" desc:"How long after a first 404 a second read may declare a member deleted."`
+	DeleteLimit        int           `env:"DELETE_LIMIT, default=20" desc:"Deletions published per minute, at most; more are held back for somebody to look."`
+	CommandBudget      time.Duration `env:"COMMAND_BUDGET, default=24h" desc:"How long a command that fails for its own member alone is tried before it becomes a dead letter."`
+	ShutdownTimeout    time.Duration `env:"SHUTDOWN_TIMEOUT, default=20s" desc:"How long work in hand may take to finish once the process is told to stop."`
 
 	// MaxInFlight and RateLimit are MX_MAX_IN_FLIGHT and MX_RATE_LIMIT, owned by package mx.
 	MaxInFlight int

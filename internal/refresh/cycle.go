@@ -289,6 +289,7 @@ func (c *cycle) aggregate(ctx context.Context, j *Job) error {
 		c.note(c.call.answered(err), err)
 	case mx.BadRequest, mx.Conflict, mx.Unprocessable, mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection, mx.Canceled:
 	}
+	c.call.done()
 	if err == nil {
 		j.aggregated = true
 	}

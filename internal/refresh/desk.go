@@ -10,6 +10,10 @@ import (
 	"github.com/memberwatch/memberwatch/events"
 )
 
+// cyclesPerCall bounds the cycles that run, as a multiple of MX_MAX_IN_FLIGHT: a
+// cycle that has its answer and waits for NATS does not keep another from asking.
+const cyclesPerCall = 2
+
 // backgroundShare: while both lanes have something to do, one start in so many
 // is the background lane's.
 const backgroundShare = 8
@@ -50,8 +54,10 @@ type desk struct {
 	turns   map[turnKey]*turn
 	ready   [lanes][]*turn // in order of arrival; an entry whose turn has moved on is skipped
 	starts  uint64
-	running int
-	hand    int // jobs waiting or being served
+	asking  int             // calls to MX in flight, or about to be
+	cycles  int             // cycles that run, those that are past their call to MX included
+	wanting []chan struct{} // cycles that need to ask again, in order
+	hand    int             // jobs waiting or being served
 	closed  bool
 	alarm   *time.Timer
 	moved   chan struct{} // closed and replaced whenever fetching may start or must stop
@@ -135,11 +141,11 @@ func (d *desk) work(t *turn, c *call) {
 // next takes the turn that may start now, if any. d.mu is held.
 func (d *desk) next() (*turn, *call) {
 	lane, ok := d.chooseLane()
-	if !ok || d.closed {
+	if !ok || d.closed || d.cycles >= cyclesPerCall*d.gate.limit || len(d.wanting) > 0 {
 		return nil, nil
 	}
 	now := d.now()
-	if ok, wait := d.gate.admits(now, d.running); !ok {
+	if ok, wait := d.gate.admits(now, d.asking); !ok {
 		d.wake(wait)
 		return nil, nil
 	}
@@ -154,8 +160,9 @@ func (d *desk) next() (*turn, *call) {
 	d.ready[lane] = d.ready[lane][1:]
 	t.queued, t.running = false, true
 	d.starts++
-	d.running++
-	c := &call{desk: d, key: t.key, paid: !t.key.partner, probe: d.gate.open}
+	d.cycles++
+	d.asking++
+	c := &call{desk: d, key: t.key, slot: true, paid: !t.key.partner, probe: d.gate.open}
 	d.gate.started()
 	return t, c
 }
@@ -187,8 +194,9 @@ func (d *desk) finish(t *turn, c *call) {
 	if c.probe {
 		d.gate.probing = false // the cycle ended without asking MX
 	}
+	c.release()
 	t.running = false
-	d.running--
+	d.cycles--
 	if len(t.waiting) == 0 {
 		delete(d.turns, t.key)
 		return
@@ -268,20 +276,32 @@ func (d *desk) ring() {
 	d.pump()
 }
 
-// parked takes back all waiting jobs once an outage has lasted parkTime.
+// parked takes back all waiting jobs once an outage has lasted parkTime, save
+// those of one member, to probe with.
 func (d *desk) parked() []*Job {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.gate.open || d.now().Sub(d.gate.since) < parkTime {
 		return nil
 	}
-	return d.drop()
+	lane, ok := d.chooseLane()
+	if !ok {
+		return nil
+	}
+	probe := d.ready[lane][0]
+	out := d.drop(probe)
+	d.line(probe, lane)
+	return out
 }
 
-// drop empties every queue. d.mu is held.
-func (d *desk) drop() []*Job {
+// drop empties every queue but that of keep, which stands in no lane then. d.mu is held.
+func (d *desk) drop(keep *turn) []*Job {
 	var out []*Job
 	for k, t := range d.turns {
+		if t == keep {
+			t.queued = false
+			continue
+		}
 		out = append(out, t.waiting...)
 		t.waiting, t.queued = nil, false
 		if !t.running {
@@ -301,7 +321,7 @@ func (d *desk) close() []*Job {
 		d.alarm.Stop()
 	}
 	d.announce()
-	return d.drop()
+	return d.drop(nil)
 }
 
 // announce tells those who wait on moved. d.mu is held.

@@ -1,0 +1,355 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/memberwatch/memberwatch/internal/mx"
+)
+
+// even is the jitter that leaves delays as they are.
+const even = 0.5
+
+func failure(k mx.Kind) error { return &mx.CallError{Kind: k, Op: mx.OpReadMember} }
+
+func someone(n int) turnKey { return turnKey{user: "USR-1", member: fmt.Sprintf("MBR-%d", n)} }
+
+// gateStory drives a gate through time.
+type gateStory struct {
+	t    *testing.T
+	gate gate
+	now  time.Time
+}
+
+func newGateStory(t *testing.T, limit int) *gateStory {
+	t.Helper()
+	return &gateStory{t, newGate(limit), time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)}
+}
+
+// answer is an answer to a call that began before any outage.
+func (s *gateStory) answer(n int, err error) transition {
+	return s.gate.answered(s.now, someone(n), err, false, even)
+}
+
+// probe waits until the gate admits a probe, which then ends with err, and
+// returns how long that took.
+func (s *gateStory) probe(err error) (waited time.Duration, t transition) {
+	s.t.Helper()
+	ok, wait := s.gate.admits(s.now, 0)
+	if !ok {
+		if wait <= 0 {
+			s.t.Fatal("the gate neither admits a probe nor says when")
+		}
+		s.now = s.now.Add(wait)
+		if ok, _ = s.gate.admits(s.now, 0); !ok {
+			s.t.Fatalf("no probe is admitted after the %s that the gate asked for", wait)
+		}
+	}
+	s.gate.started()
+	if ok, wait := s.gate.admits(s.now, 1); ok || wait != 0 {
+		s.t.Fatalf("a second call beside the probe: admitted %t, wait %s; want neither", ok, wait)
+	}
+	return wait, s.gate.answered(s.now, someone(99), err, true, even)
+}
+
+func TestGateOpensAtOnceWhenMXSaysItIsOverloadedDownOrRefusesUs(t *testing.T) {
+	t.Parallel()
+	for _, k := range []mx.Kind{mx.RateLimited, mx.Unavailable, mx.Unauthorized, mx.Forbidden, mx.NotAcceptable} {
+		t.Run(k.String(), func(t *testing.T) {
+			t.Parallel()
+			s := newGateStory(t, 64)
+			if got := s.answer(1, failure(k)); got != opened {
+				t.Errorf("transition %d, want opened", got)
+			}
+			if ok, _ := s.gate.admits(s.now, 0); ok {
+				t.Error("an open gate admits a call at once")
+			}
+		})
+	}
+}
+
+func TestGateOpensWhenFiveDifferentMembersFailInARow(t *testing.T) {
+	t.Parallel()
+	for _, k := range []mx.Kind{mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection} {
+		t.Run(k.String(), func(t *testing.T) {
+			t.Parallel()
+			s := newGateStory(t, 64)
+			for n := range failedMembers - 1 {
+				if got := s.answer(n, failure(k)); got != unmoved {
+					t.Fatalf("opened by member %d", n+1)
+				}
+			}
+			if got := s.answer(failedMembers, failure(k)); got != opened {
+				t.Errorf("transition %d at member %d, want opened", got, failedMembers)
+			}
+		})
+	}
+}
+
+func TestGateStaysClosedHoweverOftenOneMemberFails(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	for range 100 {
+		if got := s.answer(1, failure(mx.ServerFailed)); got != unmoved {
+			t.Fatal("one member's failures opened the gate")
+		}
+	}
+}
+
+func TestGateForgetsFailuresWhenAnyMemberIsAnswered(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"200": nil, "400": failure(mx.BadRequest), "404": failure(mx.NotFound),
+		"409": failure(mx.Conflict), "422": failure(mx.Unprocessable),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newGateStory(t, 64)
+			for n := range 3 * failedMembers {
+				if n%(failedMembers-1) == 0 {
+					s.answer(100, err)
+				}
+				if got := s.answer(n, failure(mx.Timeout)); got != unmoved {
+					t.Fatalf("opened at failure %d although an answer came between", n+1)
+				}
+			}
+		})
+	}
+}
+
+func TestGateDoesNotCountCallsThatWeGaveUp(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	for n := range 10 * failedMembers {
+		if got := s.answer(n, failure(mx.Canceled)); got != unmoved {
+			t.Fatal("calls that we canceled opened the gate")
+		}
+	}
+}
+
+func TestGateOnlyA200IsEvidenceThatMXKnowsItsMembers(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(1, failure(mx.NotFound))
+	s.answer(1, failure(mx.BadRequest))
+	if !s.gate.lastOK.IsZero() {
+		t.Error("a 404 or 400 counts as a good read")
+	}
+	s.answer(1, nil)
+	if !s.gate.lastOK.Equal(s.now) {
+		t.Errorf("last good read at %s, want %s", s.gate.lastOK, s.now)
+	}
+}
+
+func TestGateProbesAnOutageQuicklyAtFirstThenOnceASecond(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(1, failure(mx.Unavailable))
+	began := s.now
+	var probes []time.Duration
+	for s.now.Sub(began) < 10*time.Second {
+		waited, got := s.probe(failure(mx.Unavailable))
+		if got != unmoved {
+			t.Fatal("a failed probe moved the gate")
+		}
+		probes = append(probes, waited)
+	}
+	if probes[0] != firstProbe {
+		t.Errorf("first probe after %s, want %s", probes[0], firstProbe)
+	}
+	at := probes[0]
+	for _, waited := range probes[1:] {
+		want := slowProbes
+		if at < youngOutage {
+			want = quickProbes
+		}
+		if waited != want {
+			t.Errorf("a probe %s after the one before, %s into the outage; want %s", waited, at, want)
+		}
+		at += waited
+	}
+	if n := len(probes); n < 15 || n > 20 {
+		t.Errorf("%d probes in 10 s, want 15 to 20", n)
+	}
+}
+
+func TestGateSpreadsProbesByATenth(t *testing.T) {
+	t.Parallel()
+	for jitter, want := range map[float64]time.Duration{0: 180 * time.Millisecond, 0.5: 200 * time.Millisecond, 1: 220 * time.Millisecond} {
+		s := newGateStory(t, 64)
+		s.gate.answered(s.now, someone(1), failure(mx.Unavailable), false, jitter)
+		if _, wait := s.gate.admits(s.now, 0); wait != want {
+			t.Errorf("with jitter %g the probe is due in %s, want %s", jitter, wait, want)
+		}
+	}
+}
+
+func TestGateHonoursRetryAfter(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(1, &mx.CallError{Kind: mx.RateLimited, RetryAfter: 17 * time.Second})
+	if waited, _ := s.probe(&mx.CallError{Kind: mx.RateLimited, RetryAfter: 3 * time.Second}); waited != 17*time.Second {
+		t.Errorf("first probe after %s, want the 17s that MX asked for", waited)
+	}
+	if waited, _ := s.probe(nil); waited != 3*time.Second {
+		t.Errorf("second probe after %s, want the 3s that MX asked for", waited)
+	}
+}
+
+func TestGateProbesMoreAndMoreSlowlyWhileMXRefusesUs(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(1, failure(mx.Unauthorized))
+	for _, want := range []time.Duration{2, 4, 8, 16, 30, 30} {
+		if waited, _ := s.probe(failure(mx.Forbidden)); waited != want*time.Second {
+			t.Errorf("probe after %s, want %s", waited, want*time.Second)
+		}
+	}
+	if _, got := s.probe(nil); got != closed {
+		t.Error("a probe that is answered did not close the gate")
+	}
+	s.answer(1, failure(mx.Unauthorized))
+	if waited, _ := s.probe(nil); waited != refusedProbes {
+		t.Errorf("the next refusal begins with %s, want %s", waited, refusedProbes)
+	}
+}
+
+func TestGateIsClosedByAProbeAlone(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(1, failure(mx.Unavailable))
+	if got := s.answer(2, nil); got != unmoved || !s.gate.open {
+		t.Error("an answer to a call from before the outage closed the gate")
+	}
+	if _, got := s.probe(failure(mx.NotFound)); got != closed || s.gate.open {
+		t.Error("a probe that is answered 404 did not close the gate")
+	}
+}
+
+func TestGateIsNotClosedByAProbeThatWeGaveUp(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(1, failure(mx.Unavailable))
+	if _, got := s.probe(fmt.Errorf("stopping: %w", failure(mx.Canceled))); got != unmoved || !s.gate.open {
+		t.Error("a canceled probe moved the gate")
+	}
+	if ok, _ := s.gate.admits(s.now, 0); !ok {
+		t.Error("no other probe may follow a canceled one")
+	}
+}
+
+func TestGateTakesLateFailuresForOldNews(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(1, failure(mx.Unavailable))
+	due := s.gate.probeAt
+	for n := range 50 {
+		s.now = s.now.Add(time.Millisecond)
+		if got := s.answer(n, failure(mx.Unavailable)); got != unmoved {
+			t.Fatal("a late failure moved the gate")
+		}
+		s.answer(n, failure(mx.Timeout))
+	}
+	if !s.gate.probeAt.Equal(due) {
+		t.Errorf("late failures moved the probe by %s", s.gate.probeAt.Sub(due))
+	}
+}
+
+func TestGateAProbeOfAFailingMemberKeepsItOpen(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(1, failure(mx.Unavailable))
+	for range 3 {
+		if _, got := s.probe(failure(mx.Timeout)); got != unmoved || !s.gate.open {
+			t.Fatal("a probe that timed out moved the gate")
+		}
+	}
+}
+
+// answerAll has as many calls answered well as are admitted, and returns how many.
+func (s *gateStory) answerAll() int {
+	n := 0
+	for {
+		if ok, _ := s.gate.admits(s.now, n); !ok {
+			break
+		}
+		n++
+	}
+	s.now = s.now.Add(10 * time.Millisecond)
+	for i := range n {
+		s.answer(i, nil)
+	}
+	return n
+}
+
+func TestGateOpensItsWindowFourfoldEachRoundTrip(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 600)
+	for trip, want := range []int{8, 32, 128, 512, 600, 600} {
+		if got := s.answerAll(); got != want {
+			t.Errorf("round trip %d: %d calls in flight, want %d", trip+1, got, want)
+		}
+	}
+}
+
+func TestGateWindowBeginsAgainAfterAnOutageAndAfterIdleness(t *testing.T) {
+	t.Parallel()
+	grown := func(t *testing.T) *gateStory {
+		s := newGateStory(t, 64)
+		for range 3 {
+			s.answerAll()
+		}
+		if got := s.answerAll(); got != 64 {
+			t.Fatalf("%d calls in flight, want the limit of 64", got)
+		}
+		return s
+	}
+	t.Run("outage", func(t *testing.T) {
+		t.Parallel()
+		s := grown(t)
+		s.answer(1, failure(mx.Unavailable))
+		s.probe(nil)
+		if got := s.answerAll(); got != firstWindow {
+			t.Errorf("%d calls in flight, want %d", got, firstWindow)
+		}
+	})
+	t.Run("idleness", func(t *testing.T) {
+		t.Parallel()
+		s := grown(t)
+		s.now = s.now.Add(idleWindow)
+		if got := s.answerAll(); got != 64 {
+			t.Errorf("%d calls in flight after %s, want the window kept", got, idleWindow)
+		}
+		s.now = s.now.Add(idleWindow + time.Millisecond)
+		if got := s.answerAll(); got != firstWindow {
+			t.Errorf("%d calls in flight, want %d", got, firstWindow)
+		}
+	})
+}
+
+func TestGateWindowNeverExceedsTheLimit(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 3)
+	for range 5 {
+		if got := s.answerAll(); got != 3 {
+			t.Fatalf("%d calls in flight, want 3", got)
+		}
+	}
+	s.answer(1, failure(mx.Unavailable))
+	s.probe(nil)
+	if got := s.answerAll(); got != 3 {
+		t.Errorf("%d calls in flight after an outage, want 3", got)
+	}
+}
+
+func TestClassifyBlamesMembersForErrorsThatAreNotMXs(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{errors.New("other"), context.DeadlineExceeded} {
+		if got := classify(err); got != blameMember {
+			t.Errorf("classify(%v) = %d, want the member", err, got)
+		}
+	}
+}
