@@ -22,12 +22,13 @@ type attributes struct {
 
 type extension struct{ name, value string }
 
-// envelope returns the structured CloudEvent with attributes a and JSON data.
-func (a attributes) envelope(data []byte) ([]byte, error) {
+// envelope returns the structured CloudEvent with attributes a, to which data
+// appends its JSON. size is a guess at how long it gets, in bytes.
+func (a attributes) envelope(size int, data func([]byte) []byte) ([]byte, error) {
 	if a.id == "" || a.source == "" || a.ceType == "" || a.subject == "" {
 		return nil, errors.New("id, source, type or subject is empty")
 	}
-	b := make([]byte, 0, len(data)+1024)
+	b := make([]byte, 0, size)
 	b = append(b, `{"specversion":"1.0"`...)
 	b = appendAttribute(b, "id", a.id)
 	b = appendAttribute(b, "source", a.source)
@@ -41,7 +42,7 @@ func (a attributes) envelope(data []byte) ([]byte, error) {
 		b = append(b, '"')
 	}
 	b = append(b, `,"data":`...)
-	b = append(b, data...)
+	b = data(b)
 	for _, x := range a.extensions {
 		if x.value != "" {
 			b = appendAttribute(b, x.name, x.value)

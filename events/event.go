@@ -145,8 +145,7 @@ func (e Event) CloudEvent() (event.Event, error) {
 // Encode returns e as structured CloudEvents JSON, to be sent with [ContentType].
 // It is what [Event.CloudEvent] encodes to, in a fraction of the time.
 func (e Event) Encode() ([]byte, error) {
-	data, err := json.Marshal(e.Data)
-	if err != nil {
+	if err := e.Data.check(); err != nil {
 		return nil, fmt.Errorf("encoding data of %s: %w", e.Type, err)
 	}
 	b, err := attributes{
@@ -160,7 +159,7 @@ func (e Event) Encode() ([]byte, error) {
 			{extTraceparent, e.Traceparent},
 			{extTracestate, e.Tracestate},
 		},
-	}.envelope(data)
+	}.envelope(3<<10, e.Data.appendTo) // most events are smaller
 	if err != nil {
 		return nil, fmt.Errorf("encoding cloudevent %s: %w", e.Type, err)
 	}

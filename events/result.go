@@ -1,8 +1,8 @@
 package events
 
 import (
-	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -36,20 +36,44 @@ type Result struct {
 
 // Encode returns r as structured CloudEvents JSON, to be sent with [ContentType].
 func (r Result) Encode(s Subjects) ([]byte, error) {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return nil, fmt.Errorf("encoding data of result: %w", err)
+	if y := r.FinishedAt.Year(); y < 0 || y > 9999 {
+		return nil, fmt.Errorf("encoding data of result: finished_at: year %d: RFC 3339 has four digits", y)
 	}
 	b, err := attributes{
 		id:     r.CommandID + "-" + r.FinishedAt.UTC().Format("20060102T150405.000000000Z"),
 		source: "/" + s.prefix + "/commands/member/refresh", ceType: ResultType, subject: r.CommandID,
 		schema: schemaBase + ResultType + ".json", time: r.FinishedAt,
 		extensions: []extension{{extCorrelationID, r.CommandID}},
-	}.envelope(data)
+	}.envelope(1<<10, r.appendTo)
 	if err != nil {
 		return nil, fmt.Errorf("encoding result: %w", err)
 	}
 	return b, nil
+}
+
+// appendTo appends r as JSON: the bytes that encoding/json makes of it.
+func (r *Result) appendTo(b []byte) []byte {
+	b = append(b, `{"command_id":`...)
+	b = appendString(b, r.CommandID)
+	b = append(b, `,"outcome":`...)
+	b = appendString(b, string(r.Outcome))
+	optional := func(name, value string) {
+		if value != "" {
+			b = appendAttribute(b, name, value)
+		}
+	}
+	optional("user_guid", r.UserGUID)
+	optional("member_guid", r.MemberGUID)
+	if r.Revision != 0 {
+		b = append(b, `,"revision":`...)
+		b = strconv.AppendUint(b, r.Revision, 10)
+	}
+	optional("event_id", r.EventID)
+	optional("event_type", string(r.EventType))
+	optional("reason", r.Reason)
+	b = append(b, `,"finished_at":`...)
+	b = appendTime(b, &r.FinishedAt)
+	return append(b, '}')
 }
 
 // DecodeResult reads what [Result.Encode] wrote, and tolerates more.
