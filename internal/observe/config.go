@@ -16,12 +16,12 @@ const (
 // Config is what the package is told from outside, by go-envconfig.
 type Config struct {
 	// LogLevel is the least level that is written: debug, info, warn or error.
-	LogLevel string `env:"LOG_LEVEL, default=info"`
+	LogLevel string `env:"LOG_LEVEL, default=info" desc:"Least level that is logged: debug, info, warn or error."`
 	// LogFormat is json, text or auto.
-	LogFormat string `env:"LOG_FORMAT, default=auto"`
+	LogFormat string `env:"LOG_FORMAT, default=auto" desc:"Form of a log line: json, text, or auto (text on a terminal)."`
 	// HTTPAddr is where health and metrics are served, as host:port. The default listens on all
 	// addresses, since in a container nobody else could reach it; nothing secret is served.
-	HTTPAddr string `env:"HTTP_ADDR, default=:8080"`
+	HTTPAddr string `env:"HTTP_ADDR, default=:8080" desc:"Where health and metrics are served, as host:port."`
 }
 
 // Problems returns everything that is wrong, each error naming the variable and

@@ -14,10 +14,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/memberwatch/memberwatch/internal/observe"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/sethvargo/go-envconfig"
 	"go.uber.org/goleak"
+
+	"github.com/memberwatch/memberwatch/internal/observe"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -95,7 +96,7 @@ func TestLoggerWritesTextToATerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer null.Close() //nolint:errcheck // Nothing was written that matters.
+	defer null.Close()
 	log, err := observe.NewLogger(load(t, nil), null)
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +166,7 @@ func get(t *testing.T, s *observe.Server, path string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // It is read whole.
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 // tryLock locks f until it is closed or the process dies. fs.ErrExist means
 // that another has it.
 func tryLock(f *os.File) error {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // A descriptor fits an int.
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return fs.ErrExist
 	}

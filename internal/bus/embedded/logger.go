@@ -37,7 +37,7 @@ func (l *logger) fatal() error {
 func (l *logger) at(level slog.Level, format string, v []any) {
 	ctx := context.Background()
 	if l.log.Enabled(ctx, level) {
-		l.log.Log(ctx, level, "nats-server: "+fmt.Sprintf(format, v...)) //nolint:sloglint // The server hands over whole sentences.
+		l.log.LogAttrs(ctx, level, "nats-server", slog.String("says", fmt.Sprintf(format, v...)))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -64,7 +65,7 @@ func Start(cfg Config) (*Server, error) {
 func (s *Server) start(opts *server.Options) error {
 	ns, err := server.NewServer(opts)
 	if err != nil {
-		return err //nolint:wrapcheck // Start wraps it, and there is nothing between to name.
+		return fmt.Errorf("checking options: %w", err)
 	}
 	s.nats = ns
 	log := newLogger(s.cfg.Log)
@@ -76,8 +77,7 @@ func (s *Server) start(opts *server.Options) error {
 		}
 		if ns.ReadyForConnections(readyPause) {
 			if addr, ok := ns.Addr().(*net.TCPAddr); ok {
-				host, _, _ := net.SplitHostPort(s.cfg.Addr) //nolint:errcheck // options has split it before.
-				s.cfg.Addr = net.JoinHostPort(host, fmt.Sprint(addr.Port))
+				s.cfg.Addr = net.JoinHostPort(opts.Host, strconv.Itoa(addr.Port))
 			}
 			return nil
 		}
@@ -145,7 +145,7 @@ func (s *Server) URL() string {
 
 // InProcessConn connects to the server without a socket. It makes a Server
 // acceptable to nats.InProcessServer.
-func (s *Server) InProcessConn() (net.Conn, error) { return s.nats.InProcessConn() } //nolint:wrapcheck // The client wraps it.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.nats.InProcessConn() }
 
 // NATS is the server underneath, for tests that ask what no client can, such as
 // who leads.

@@ -11,10 +11,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/memberwatch/memberwatch/internal/bus/embedded"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+
+	"github.com/memberwatch/memberwatch/internal/bus/embedded"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -182,7 +183,7 @@ func TestServerSaysWhatItHasToSayToTheLoggerOnly(t *testing.T) {
 	var out lockedBuffer
 	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	startServer(t, embedded.Config{StoreDir: t.TempDir(), Log: log}).Shutdown()
-	if got := out.String(); !strings.Contains(got, `level=DEBUG msg="nats-server: Server is ready"`) {
+	if got := out.String(); !strings.Contains(got, `level=DEBUG msg=nats-server says="Server is ready"`) {
 		t.Errorf("log is\n%s\nwant the server's notices at level debug", got)
 	}
 }

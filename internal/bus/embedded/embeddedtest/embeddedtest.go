@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/memberwatch/memberwatch/internal/bus/embedded"
 	"github.com/nats-io/nats.go"
+
+	"github.com/memberwatch/memberwatch/internal/bus/embedded"
 )
 
 // Bounds of waiting for servers. They end a broken test, no working one.
@@ -130,15 +131,20 @@ func startCluster(tb testing.TB, n int) ([]*embedded.Server, error) {
 // cluster must know each other's before any of them starts.
 func freeAddrs(n int) ([]string, error) {
 	var addrs []string
+	var held []net.Listener // all stay open until the last is found, so that they differ
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It does not wait for anything.
+		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It waits for nothing.
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() //nolint:errcheck // Nobody connects. All stay open until the last is found, so that they differ.
+		held = append(held, l)
 		addrs = append(addrs, l.Addr().String())
 	}
-	return addrs, nil
+	var err error
+	for _, l := range held {
+		err = errors.Join(err, l.Close())
+	}
+	return addrs, err
 }
 
 // WaitCurrent waits until the running ones among servers have a JetStream

@@ -5,11 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/memberwatch/memberwatch/internal/bus/embedded"
-	"github.com/memberwatch/memberwatch/internal/bus/embedded/embeddedtest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+
+	"github.com/memberwatch/memberwatch/internal/bus/embedded"
+	"github.com/memberwatch/memberwatch/internal/bus/embedded/embeddedtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
