@@ -24,29 +24,56 @@ const (
 
 // diff collects the fields in which a state and its successor differ.
 type diff struct {
-	missing  []string // fields that the stored snapshot lacks: adopted, never compared
-	previous map[string]json.RawMessage
-	changed  []string
-	weight   weight
+	missing []string // fields that the stored snapshot lacks: adopted, never compared
+	found   []difference
+	weight  weight
+}
+
+// difference is a field that differs and what it was.
+type difference struct {
+	field string
+	old   any // encoded only when an event is made, which most differences are not worth
+}
+
+// changed names the fields.
+func (d *diff) changed() []string {
+	names := make([]string, len(d.found))
+	for i, f := range d.found {
+		names[i] = f.field
+	}
+	return names
+}
+
+// previous is what the fields were.
+func (d *diff) previous() map[string]json.RawMessage {
+	values := make(map[string]json.RawMessage, len(d.found))
+	for _, f := range d.found {
+		b, err := json.Marshal(f.old)
+		if err != nil {
+			b = []byte("null") // Unreachable: every old value came out of JSON.
+		}
+		values[f.field] = b
+	}
+	return values
 }
 
 // diff compares the state's snapshot with now, in the order of the fields.
-func (s *State) diff(now *events.Member, aggregated bool) *diff {
-	d := &diff{missing: s.Snapshot.Missing}
+func (s *State) diff(now *events.Member, aggregated bool) diff {
+	d := diff{missing: s.Snapshot.Missing}
 	last := &s.Snapshot
 	if !s.Known() {
 		d.add("guid", nil, attribute)
 	}
-	text(d, "id", last.ID, now.ID, attribute)
+	text(&d, "id", last.ID, now.ID, attribute)
 	if !s.Known() {
 		d.add("user_guid", nil, attribute)
 	}
-	text(d, "user_id", last.UserID, now.UserID, attribute)
-	text(d, "name", last.Name, now.Name, attribute)
-	text(d, "institution_code", last.InstitutionCode, now.InstitutionCode, attribute)
-	text(d, "institution_guid", last.InstitutionGUID, now.InstitutionGUID, attribute)
-	text(d, "connection_status", last.ConnectionStatus, now.ConnectionStatus, status)
-	text(d, "connection_status_message", last.ConnectionStatusMessage, now.ConnectionStatusMessage, listed)
+	text(&d, "user_id", last.UserID, now.UserID, attribute)
+	text(&d, "name", last.Name, now.Name, attribute)
+	text(&d, "institution_code", last.InstitutionCode, now.InstitutionCode, attribute)
+	text(&d, "institution_guid", last.InstitutionGUID, now.InstitutionGUID, attribute)
+	text(&d, "connection_status", last.ConnectionStatus, now.ConnectionStatus, status)
+	text(&d, "connection_status_message", last.ConnectionStatusMessage, now.ConnectionStatusMessage, listed)
 	d.fault(last.Error, now.Error)
 	d.flag("is_being_aggregated", last.IsBeingAggregated, now.IsBeingAggregated, listed)
 	d.flag("is_managed_by_user", last.IsManagedByUser, now.IsManagedByUser, attribute)
@@ -69,32 +96,20 @@ func (d *diff) add(field string, old any, w weight) {
 	if slices.Contains(d.missing, field) {
 		w = listed
 	}
-	b, err := json.Marshal(old)
-	if err != nil {
-		b = []byte("null") // Unreachable: every old value came out of JSON.
-	}
-	if d.previous == nil {
-		d.previous = make(map[string]json.RawMessage)
-	}
-	d.previous[field] = b
-	d.changed = append(d.changed, field)
+	d.found = append(d.found, difference{field, old})
 	d.weight = max(d.weight, w)
 }
 
 func text[T ~string](d *diff, field string, old, now *T, w weight) {
-	if (old == nil) != (now == nil) || (old != nil && *old != *now) {
+	if !equal(old, now) {
 		d.add(field, old, w)
 	}
 }
 
 func (d *diff) flag(field string, old, now *bool, w weight) {
-	if (old == nil) == (now == nil) && (old == nil || *old == *now) {
-		return
+	if !equal(old, now) {
+		d.add(field, old, w)
 	}
-	if old == nil && !*now { // now is never unknown where old was known: merge keeps it
-		w = listed
-	}
-	d.add(field, old, w)
 }
 
 // boolean compares a field that is derived and so always known; each direction has its weight.
@@ -118,14 +133,9 @@ func (d *diff) fault(old, now *events.Error) {
 }
 
 func (d *diff) set(field string, old, now []string) {
-	if (old == nil) == (now == nil) && slices.Equal(old, now) {
-		return
+	if (old == nil) != (now == nil) || !slices.Equal(old, now) {
+		d.add(field, old, attribute)
 	}
-	w := attribute
-	if old == nil && len(now) == 0 {
-		w = listed
-	}
-	d.add(field, old, w)
 }
 
 func (d *diff) instant(field string, old, now *time.Time, w weight) {
@@ -137,8 +147,6 @@ func (d *diff) instant(field string, old, now *time.Time, w weight) {
 func equal[T comparable](a, b *T) bool {
 	return (a == nil) == (b == nil) && (a == nil || *a == *b)
 }
-
-func sameStatus(a, b *events.Status) bool { return equal(a, b) }
 
 // sameError reports whether a and b are the same trouble: both none, or alike
 // in code and type. The texts are MX's and change at will.

@@ -21,6 +21,6 @@
 // because an older version wrote it, is adopted silently; a field that MX leaves
 // out keeps its value. For the status, flags, use cases and times null says
 // "not known" and keeps the value too; for texts it is a value; no error is said
-// by null, {} and absence alike. A flag that turns from unknown to false has not
-// changed in any way that matters; one that turns true has. Times never go back.
+// by null, {} and absence alike. So a value that was unknown and becomes known
+// is news, and the last event always says what MX says. Times never go back.
 package member

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/member"
@@ -144,7 +145,7 @@ func wantNothing(tb testing.TB, got event) {
 
 // without is the state that a stored event carries whose snapshot lacks a
 // field, as one written by a version that did not know it.
-func without(tb testing.TB, s member.State, field string) member.State {
+func without(tb rapid.TB, s member.State, field string) member.State {
 	tb.Helper()
 	snapshot := fieldsOf(tb, s.Snapshot)
 	if _, ok := snapshot[field]; !ok {
@@ -156,7 +157,7 @@ func without(tb testing.TB, s member.State, field string) member.State {
 	return stored
 }
 
-func fieldsOf(tb testing.TB, v any) map[string]any {
+func fieldsOf(tb rapid.TB, v any) map[string]any {
 	tb.Helper()
 	var m map[string]any
 	if err := json.Unmarshal(encode(tb, v), &m); err != nil {
@@ -165,7 +166,7 @@ func fieldsOf(tb testing.TB, v any) map[string]any {
 	return m
 }
 
-func encode(tb testing.TB, v any) []byte {
+func encode(tb rapid.TB, v any) []byte {
 	tb.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -174,7 +175,7 @@ func encode(tb testing.TB, v any) []byte {
 	return b
 }
 
-func decodeMember(tb testing.TB, b []byte) events.Member {
+func decodeMember(tb rapid.TB, b []byte) events.Member {
 	tb.Helper()
 	var m events.Member
 	if err := json.Unmarshal(b, &m); err != nil {

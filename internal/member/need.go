@@ -31,8 +31,14 @@ func needsOAuth(last *State, now *events.Member, hasURI bool) bool {
 		return true
 	}
 	// MX blanks the URI once it was fetched or has expired; that alone settles nothing.
-	return last.OAuthRequired && !last.Deleted &&
-		sameStatus(last.Snapshot.ConnectionStatus, now.ConnectionStatus) && sameError(last.Snapshot.Error, now.Error)
+	return last.OAuthRequired && !last.Deleted && sameTrouble(&last.Snapshot, now)
+}
+
+// sameTrouble reports whether status and error are as they were, as far as the
+// stored snapshot tells.
+func sameTrouble(last, now *events.Member) bool {
+	return (last.Lacks("connection_status") || equal(last.ConnectionStatus, now.ConnectionStatus)) &&
+		(last.Lacks("error") || sameError(last.Error, now.Error))
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }

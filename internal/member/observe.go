@@ -25,16 +25,15 @@ func (s *State) Observe(r Reading, rules Rules) (events.Type, events.Data, bool)
 
 	data := events.Data{
 		Member:        now,
-		Previous:      d.previous,
-		Changed:       d.changed,
+		Changed:       d.changed(),
 		Action:        ActionFor(now.ConnectionStatus, need, false),
 		OAuthRequired: need,
 		Provisional:   provisional,
 		Revision:      s.Revision + 1,
 		ObservedAt:    r.At.UTC(),
 	}
-	if !s.Known() {
-		data.Previous = nil
+	if s.Known() {
+		data.Previous = d.previous()
 	}
 	return s.eventType(&now, d.weight, rules), data, true
 }
