@@ -125,18 +125,11 @@ func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg)
 		})
 		return
 	}
-	var cause struct {
-		CorrelationID string `json:"correlationid"`
-		Reason        string `json:"reason"`
-		Traceparent   string `json:"traceparent"`
-		Tracestate    string `json:"tracestate"`
-	}
-	_ = json.Unmarshal(m.Data(), &cause) // An event that cannot be read is found out when its state is recalled.
+	// What caused the event is not read here: it is known once the event is recalled as the last.
 	jobs.Submit(&refresh.Job{
-		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member(), Reason: cause.Reason}, ID: cause.CorrelationID,
+		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member()},
 		Source: refresh.SourceFollowUp, Lane: refresh.Background,
-		Deliveries:  d.meta.NumDelivered,
-		Traceparent: cause.Traceparent, Tracestate: cause.Tracestate,
+		Deliveries: d.meta.NumDelivered,
 		FollowUpOf: d.meta.Sequence.Stream,
 		Settle:     d.settleAs(refresh.SourceFollowUp),
 	})

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,9 +44,13 @@ type lastMessage struct {
 
 // Last implements refresh.States.
 func (s *States) Last(ctx context.Context, k events.Key) (events.Event, uint64, error) {
-	var m lastMessage
-	if err := s.ask(ctx, k, &m); err != nil {
+	answer, err := s.ask(ctx, k)
+	if err != nil {
 		return events.Event{}, 0, err
+	}
+	var m lastMessage
+	if err := json.Unmarshal(answer, &m); err != nil {
+		return events.Event{}, 0, fmt.Errorf("decoding answer: %w", err)
 	}
 	if done, err := m.Error.notFound(); done {
 		return events.Event{}, 0, err
@@ -62,19 +67,37 @@ func (s *States) Last(ctx context.Context, k events.Key) (events.Event, uint64, 
 
 // LastSequence implements refresh.States.
 func (s *States) LastSequence(ctx context.Context, k events.Key) (uint64, error) {
-	var m struct { // without the data, which then is skipped rather than decoded
-		Error   *apiError `json:"error"`
-		Message struct {
-			Sequence uint64 `json:"seq"`
-		} `json:"message"`
-	}
-	if err := s.ask(ctx, k, &m); err != nil {
+	answer, err := s.ask(ctx, k)
+	if err != nil {
 		return 0, err
 	}
-	if done, err := m.Error.notFound(); done {
-		return 0, err
+	if seq, ok := sequenceIn(answer); ok {
+		return seq, nil
 	}
-	return m.Message.Sequence, nil
+	var m lastMessage
+	if err := json.Unmarshal(answer, &m); err != nil {
+		return 0, fmt.Errorf("decoding answer: %w", err)
+	}
+	_, err = m.Error.notFound()
+	return m.Message.Sequence, err
+}
+
+// sequenceIn finds the sequence in an answer without decoding the message in
+// it, which is most of it: headers and data are base64 and hold no quote, and the
+// subject is made of tokens, so the first "seq" is the message's.
+func sequenceIn(answer []byte) (seq uint64, ok bool) {
+	const key = `"seq":`
+	i := bytes.Index(answer, []byte(key))
+	if i < 0 {
+		return 0, false
+	}
+	rest := answer[i+len(key):]
+	n := 0
+	for n < len(rest) && '0' <= rest[n] && rest[n] <= '9' {
+		n++
+	}
+	seq, err := strconv.ParseUint(string(rest[:n]), 10, 64)
+	return seq, err == nil
 }
 
 // notFound reports whether an answer holds no message: with nil if there is
@@ -90,7 +113,7 @@ func (e *apiError) notFound() (bool, error) {
 }
 
 // ask reads the member's last message through the stream's leader.
-func (s *States) ask(ctx context.Context, k events.Key, answer any) error {
+func (s *States) ask(ctx context.Context, k events.Key) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	q := make([]byte, 0, 160)
@@ -99,12 +122,9 @@ func (s *States) ask(ctx context.Context, k events.Key, answer any) error {
 	q = append(q, `"}`...)
 	m, err := s.nc.RequestWithContext(ctx, s.getLast, q)
 	if err != nil {
-		return fmt.Errorf("asking for last event: %w", err)
+		return nil, fmt.Errorf("asking for last event: %w", err)
 	}
-	if err := json.Unmarshal(m.Data, answer); err != nil {
-		return fmt.Errorf("decoding answer: %w", err)
-	}
-	return nil
+	return m.Data, nil
 }
 
 // Append implements refresh.States. It sets no Nats-Msg-Id: on a replicated

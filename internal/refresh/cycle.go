@@ -110,6 +110,7 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 	if err := c.call.begin(ctx); err != nil {
 		return false, err
 	}
+	evidence := c.desk.lastOK()
 	m, err := c.MX.ReadMember(ctx, c.key.User(), c.key.Member())
 	if err == nil && (m.GUID != c.key.Member() || m.UserGUID != c.key.User()) {
 		err = &mx.CallError{Kind: mx.BadAnswer, Op: mx.OpReadMember, Err: errors.New("the answer is about another member")}
@@ -118,7 +119,7 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 	c.note(c.call.answered(err), err)
 	switch {
 	case mx.KindOf(err) == mx.NotFound:
-		return c.notFound(ctx, last, at, err)
+		return c.notFound(ctx, last, at, evidence)
 	case err != nil:
 		return false, err
 	}
@@ -139,10 +140,10 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 // recall is step 2: the member's last event, from memory or the stream's leader.
 func (c *cycle) recall(ctx context.Context) (*known, error) {
 	if k := c.memory.recall(c.key); k != nil {
-		c.metrics.recalls.WithLabelValues("memory").Inc()
+		c.metrics.fromMemory.Inc()
 		return k, nil
 	}
-	c.metrics.recalls.WithLabelValues("stream").Inc()
+	c.metrics.fromStream.Inc()
 	e, seq, err := c.States.Last(ctx, c.key)
 	if err != nil {
 		return nil, fmt.Errorf("recalling last event: %w", err)
@@ -159,7 +160,8 @@ func (c *cycle) recall(ctx context.Context) (*known, error) {
 func (c *cycle) knownFrom(e *events.Event, seq uint64) *known {
 	k := &known{
 		state: member.StateOf(&e.Data), sequence: seq,
-		eventID: e.ID, eventType: e.Type, cause: e.CorrelationID,
+		eventID: e.ID, eventType: e.Type,
+		cause: cause{e.CorrelationID, e.Reason, e.Traceparent, e.Tracestate},
 	}
 	if c.mustAnnounce(e) {
 		k.unannounced = e
@@ -200,7 +202,7 @@ func (c *cycle) conclude(ctx context.Context, last *known, o events.Outcome, rea
 		j := c.serving[0]
 		c.serving = c.serving[1:]
 		r := c.result(last, o)
-		if o == events.OutcomeUnchanged && j.Deliveries > 1 && last.cause == j.ID && j.Source == SourceCommand {
+		if o == events.OutcomeUnchanged && j.Deliveries > 1 && last.cause.id == j.ID && j.Source == SourceCommand {
 			// An earlier delivery of this very command published the event and died before it could say so.
 			r.Outcome, r.EventID, r.EventType = events.OutcomeChanged, last.eventID, last.eventType
 		}
@@ -213,7 +215,7 @@ func (c *cycle) conclude(ctx context.Context, last *known, o events.Outcome, rea
 // publish is steps 5 to 7: store the event if last is still the last, announce
 // the need to authorize if it arose, settle.
 func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d events.Data, uri string) (bool, error) {
-	e := c.event(t, d)
+	e := c.event(last, t, d)
 	seq, err := c.States.Append(ctx, e, last.sequence)
 	switch {
 	case errors.Is(err, ErrConflict):
@@ -242,15 +244,17 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d event
 }
 
 // event makes the event and gives it the context of the job that caused it: the
-// first of those served.
-func (c *cycle) event(t events.Type, d events.Data) events.Event {
+// first of those served. A follow-up carries on that of the event it follows.
+func (c *cycle) event(last *known, t events.Type, d events.Data) events.Event {
 	e := events.New(c.Subjects, t, c.key, d)
 	e.Prefix = c.cfg.typeFront()
-	if len(c.serving) > 0 {
-		j := c.serving[0]
-		e.CorrelationID, e.Reason = j.ID, j.Command.Reason
-		e.Traceparent, e.Tracestate = j.Traceparent, j.Tracestate
+	j := c.serving[0]
+	by := cause{j.ID, j.Command.Reason, j.Traceparent, j.Tracestate}
+	if j.FollowUpOf != 0 {
+		by = last.cause
 	}
+	e.CorrelationID, e.Reason = by.id, by.reason
+	e.Traceparent, e.Tracestate = by.traceparent, by.tracestate
 	return e
 }
 

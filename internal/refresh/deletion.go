@@ -16,8 +16,9 @@ const evidenceAge = time.Minute
 
 // notFound decides what a 404 means. A wrong key or host answers 404 for
 // everybody, so a member is only declared deleted by a second read, after some
-// time in which MX answered others well.
-func (c *cycle) notFound(ctx context.Context, last *known, at time.Time, answer error) (bool, error) {
+// time in which MX answered others well. evidence is when MX had answered a read
+// with 200 last, as this one began.
+func (c *cycle) notFound(ctx context.Context, last *known, at, evidence time.Time) (bool, error) {
 	if err := c.resolveAgain(ctx); err != nil {
 		return false, err
 	}
@@ -37,7 +38,11 @@ func (c *cycle) notFound(ctx context.Context, last *known, at time.Time, answer 
 		}
 		return c.conclude(ctx, last, events.OutcomeUnchanged, "MX answers 404; to be confirmed")
 	}
-	if err := c.believe(ctx, confirms); err != nil {
+	again, err := c.believe(ctx, confirms, evidence)
+	if again {
+		return false, nil
+	}
+	if err != nil {
 		c.held.add(c.key, err)
 		c.metrics.held.Inc()
 		return c.hold(ctx, last, err)
@@ -66,13 +71,12 @@ func (c *cycle) confirmation(ctx context.Context) *Confirmation {
 
 // believe returns an error when a confirmed 404 may be our fault rather than the
 // member's end: MX must have answered some other member well since the first
-// 404 and within evidenceAge, and only so many may go at a time.
-func (c *cycle) believe(ctx context.Context, confirms *Confirmation) error {
-	evident := func() bool {
-		ok := c.desk.lastOK()
-		return ok.After(confirms.FirstAt) && c.now().Sub(ok) < evidenceAge
-	}
-	if !evident() {
+// 404 and within evidenceAge, and only so many may go at a time. Evidence that
+// comes after the 404 says nothing of it, for MX may have recovered in between:
+// the member has to be read again.
+func (c *cycle) believe(ctx context.Context, confirms *Confirmation, evidence time.Time) (again bool, err error) {
+	evident := func(ok time.Time) bool { return ok.After(confirms.FirstAt) && c.now().Sub(ok) < evidenceAge }
+	if !evident(evidence) {
 		for _, k := range c.memory.others(c.key, 3) { // ask for the evidence rather than wait for it
 			if c.call.begin(ctx) != nil {
 				break
@@ -85,12 +89,14 @@ func (c *cycle) believe(ctx context.Context, confirms *Confirmation) error {
 		}
 	}
 	switch {
-	case !evident():
-		return fmt.Errorf("%w: MX has answered no member's read well since this one got 404; check host and key", errHeld)
+	case !evident(c.desk.lastOK()):
+		return false, fmt.Errorf("%w: MX has answered no member's read well since this one got 404; check host and key", errHeld)
+	case !evident(evidence):
+		return true, nil
 	case !c.deletions.AllowN(c.now(), 1):
-		return fmt.Errorf("%w: more than DELETE_LIMIT (%d a minute) would go", errHeld, c.cfg.DeleteLimit)
+		return false, fmt.Errorf("%w: more than DELETE_LIMIT (%d a minute) would go", errHeld, c.cfg.DeleteLimit)
 	}
-	return nil
+	return false, nil
 }
 
 // hold keeps the confirming jobs for later and settles the others.

@@ -35,8 +35,9 @@ type Job struct {
 	Command events.Command
 	// Key is set where the member is named by its guids from the start: background jobs.
 	Key events.Key
-	// ID is the command's id. Background jobs carry the id of the command that
-	// caused them, if any. It becomes the event's correlationid.
+	// ID is the command's id. It becomes the event's correlationid. The confirming
+	// read of a deletion carries on the id that caused it; a follow-up takes it from
+	// the event that it follows.
 	ID     string
 	Source Source
 	Lane   Lane

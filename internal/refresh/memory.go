@@ -17,11 +17,15 @@ type known struct {
 	sequence  uint64 // on the event stream; 0: the member has no event
 	eventID   string
 	eventType events.Type
-	cause     string // the event's correlationid
+	cause     cause
 	// unannounced is the last event when it began a need to authorize whose
 	// announcement is not known to be stored.
 	unannounced *events.Event
 }
+
+// cause is the context of the job that made an event. The event's follow-up
+// carries it on.
+type cause struct{ id, reason, traceparent, tracestate string }
 
 // memory is a bounded record of members' last events. What it holds may have
 // been overtaken by another process; whoever concludes from it asks the stream.

@@ -6,8 +6,14 @@ import (
 	"github.com/memberwatch/memberwatch/events"
 )
 
-// metrics counts what the service does. No label holds an id.
+// metrics counts what the service does. No label holds an id. Counters that
+// every job touches are looked up once, not per job.
 type metrics struct {
+	taken      map[Source]prometheus.Counter
+	ended      map[ending]prometheus.Counter
+	fromMemory prometheus.Counter
+	fromStream prometheus.Counter
+
 	jobs        *prometheus.CounterVec
 	outcomes    *prometheus.CounterVec
 	recalls     *prometheus.CounterVec
@@ -21,6 +27,12 @@ type metrics struct {
 	breaker     prometheus.Gauge
 }
 
+// ending is how a job from a source can end.
+type ending struct {
+	source  Source
+	outcome string
+}
+
 func newMetrics() *metrics {
 	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "memberwatch_" + name, Help: help}, labels)
@@ -28,7 +40,7 @@ func newMetrics() *metrics {
 	one := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "memberwatch_" + name, Help: help})
 	}
-	return &metrics{
+	m := &metrics{
 		jobs:        vec("jobs_total", "Jobs taken in hand.", "source"),
 		outcomes:    vec("outcomes_total", "Jobs settled, by how they ended.", "source", "outcome"),
 		recalls:     vec("recalls_total", "Last states recalled, by where from.", "from"),
@@ -40,8 +52,28 @@ func newMetrics() *metrics {
 		panics:      one("panics_total", "Cycles that panicked."),
 		held:        one("deletions_held_total", "Confirmed deletions held back for lack of evidence or for the limit."),
 		breaker:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "memberwatch_breaker_open", Help: "1 while MX is not asked but probed."}),
+		taken:       make(map[Source]prometheus.Counter),
+		ended:       make(map[ending]prometheus.Counter),
 	}
+	outcomes := []string{
+		string(events.OutcomeChanged), string(events.OutcomeUnchanged), string(events.OutcomeNotFound), string(events.OutcomeFailed),
+		outcomeRetried, outcomeReturned,
+	}
+	for _, s := range []Source{SourceCommand, SourceFollowUp, SourceDeletion} {
+		m.taken[s] = m.jobs.WithLabelValues(string(s))
+		for _, o := range outcomes {
+			m.ended[ending{s, o}] = m.outcomes.WithLabelValues(string(s), o)
+		}
+	}
+	m.fromMemory, m.fromStream = m.recalls.WithLabelValues("memory"), m.recalls.WithLabelValues("stream")
+	return m
 }
+
+// Outcomes of a job that are not those of a command.
+const (
+	outcomeRetried  = "retried"
+	outcomeReturned = "returned"
+)
 
 // Metrics returns the service's collectors, to be registered by the caller.
 func (s *Service) Metrics() []prometheus.Collector {
@@ -56,12 +88,12 @@ func (m *metrics) settled(j *Job, v Verdict) {
 	outcome := string(v.Result.Outcome)
 	switch v.Disposition {
 	case Retry:
-		outcome = "retried"
+		outcome = outcomeRetried
 	case Return:
-		outcome = "returned"
+		outcome = outcomeReturned
 	case Done, Dead:
 	}
-	m.outcomes.WithLabelValues(string(j.Source), outcome).Inc()
+	m.ended[ending{j.Source, outcome}].Inc()
 }
 
 func (m *metrics) published(e events.Event) {

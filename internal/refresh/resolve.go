@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/mx"
@@ -16,18 +17,21 @@ func (c *cycle) resolve(ctx context.Context) error {
 		c.handOver(c.everyone(), k)
 		return nil
 	}
+	c.serving = c.everyone() // before the read begins: who asks later is not answered by it
 	k, err := c.ask(ctx, c.turn.key.user, c.turn.key.member)
-	jobs := c.everyone()
 	switch {
 	case mx.KindOf(err) == mx.NotFound:
-		for _, j := range jobs {
+		for len(c.serving) > 0 {
+			j := c.serving[0]
+			c.serving = c.serving[1:]
 			c.settle(j, Verdict{Disposition: Done, Result: events.Result{Outcome: events.OutcomeNotFound, Reason: "MX knows no such member"}})
 		}
 		return nil
 	case err != nil:
-		c.serving = jobs
 		return err
 	}
+	jobs := c.serving
+	c.serving = nil
 	c.handOver(jobs, k)
 	return nil
 }
@@ -73,21 +77,17 @@ func (c *cycle) handOver(jobs []*Job, k events.Key) {
 // may have come to mean another member since. Jobs for which they do are moved
 // to that member's turn; the others stay in c.serving.
 func (c *cycle) resolveAgain(ctx context.Context) error {
-	jobs := c.serving
-	c.serving = nil
-	for i, j := range jobs {
+	for _, j := range slices.Clone(c.serving) { // they stay there until moved: nothing that fails here may lose one
 		if !j.turn().partner {
-			c.serving = append(c.serving, j)
 			continue
 		}
 		k, err := c.ask(ctx, j.Command.User, j.Command.Member)
 		switch {
 		case mx.KindOf(err) == mx.NotFound || (err == nil && k == c.key):
-			c.serving = append(c.serving, j)
 		case err != nil:
-			c.serving = append(c.serving, jobs[i:]...)
 			return err
 		default:
+			c.serving = slices.DeleteFunc(c.serving, func(o *Job) bool { return o == j })
 			c.handOver([]*Job{j}, k)
 		}
 	}

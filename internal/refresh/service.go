@@ -67,7 +67,7 @@ func New(cfg Config, deps Deps) *Service {
 
 // Submit takes a job in hand. It returns at once; the job's Settle tells the end.
 func (s *Service) Submit(j *Job) {
-	s.metrics.jobs.WithLabelValues(string(j.Source)).Inc()
+	s.metrics.taken[j.Source].Inc()
 	if !s.desk.submit(j, j.turn()) {
 		j.Settle(Verdict{Disposition: Return, Reason: "stopping"})
 	}

@@ -1,0 +1,219 @@
+package refresh
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/mx"
+)
+
+type noHealth struct{}
+
+func (noHealth) Set(string, error) {}
+
+// newIdle returns a service that has nothing to work with, for what it decides
+// by itself, and its clock.
+func newIdle(t *testing.T, jitter float64) (*Service, *time.Time) {
+	t.Helper()
+	now := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	s := New(Config{CommandBudget: time.Hour, MaxInFlight: 64, DeleteLimit: 20}, Deps{
+		Now: func() time.Time { return now }, Jitter: func() float64 { return jitter },
+		Health: noHealth{}, Log: slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(func() {
+		if err := s.Stop(t.Context()); err != nil && t.Context().Err() == nil {
+			t.Error(err)
+		}
+	})
+	return s, &now
+}
+
+// outage opens the service's breaker.
+func outage(s *Service, kind mx.Kind) {
+	s.desk.mu.Lock()
+	defer s.desk.mu.Unlock()
+	s.desk.gate.answered(s.now(), someone(0), failure(kind), false, even)
+}
+
+func TestWhatBecomesOfAJobByWhatMXAnswered(t *testing.T) {
+	t.Parallel()
+	outageFirst, memberFirst := outageDelay, memberDelay
+	for kind, want := range map[mx.Kind]struct {
+		closed, open Verdict // by whether MX answers others
+		counted      bool    // against the command's budget, when it does
+	}{
+		mx.BadRequest:    {Verdict{Delay: memberFirst}, Verdict{Delay: outageFirst}, true},
+		mx.Conflict:      {Verdict{Delay: memberFirst}, Verdict{Delay: outageFirst}, true},
+		mx.Unprocessable: {Verdict{Delay: memberFirst}, Verdict{Delay: outageFirst}, true},
+		mx.ServerFailed:  {Verdict{Delay: memberFirst}, Verdict{Delay: outageFirst}, true},
+		mx.BadAnswer:     {Verdict{Delay: memberFirst}, Verdict{Delay: outageFirst}, true},
+		mx.Timeout:       {Verdict{Delay: memberFirst}, Verdict{Delay: outageFirst}, true},
+		mx.Connection:    {Verdict{Delay: memberFirst}, Verdict{Delay: outageFirst}, true},
+		mx.RateLimited:   {Verdict{Delay: outageFirst}, Verdict{Delay: outageFirst}, false},
+		mx.Unavailable:   {Verdict{Delay: outageFirst}, Verdict{Delay: outageFirst}, false},
+		mx.Unauthorized:  {Verdict{Delay: outageFirst}, Verdict{Delay: outageFirst}, false},
+		mx.Forbidden:     {Verdict{Delay: outageFirst}, Verdict{Delay: outageFirst}, false},
+		mx.NotAcceptable: {Verdict{Delay: outageFirst}, Verdict{Delay: outageFirst}, false},
+		mx.Canceled:      {Verdict{Disposition: Return}, Verdict{Disposition: Return}, false},
+	} {
+		if want.closed.Disposition == Done {
+			want.closed.Disposition = Retry
+		}
+		if want.open.Disposition == Done {
+			want.open.Disposition = Retry
+		}
+		for _, open := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/open=%t", kind, open), func(t *testing.T) {
+				t.Parallel()
+				s, _ := newIdle(t, even)
+				expect, counted := want.closed, want.counted
+				if open {
+					outage(s, mx.Unavailable)
+					expect, counted = want.open, false
+				}
+				err := fmt.Errorf("reading: %w", failure(kind))
+				got := s.dispose(&Job{Ref: "j", Deliveries: 1}, err)
+				if got.Disposition != expect.Disposition || got.Delay != expect.Delay || got.Reason != err.Error() {
+					t.Errorf("disposition %d, delay %s, reason %q; want %d, %s", got.Disposition, got.Delay, got.Reason, expect.Disposition, expect.Delay)
+				}
+				if n := s.budget.spent.Len(); (n == 1) != counted {
+					t.Errorf("%d jobs have used up budget; want counted: %t", n, counted)
+				}
+			})
+		}
+	}
+}
+
+func TestWhatBecomesOfAJobThatFailedWithoutAnAnswerOfMX(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		err        error
+		deliveries uint64
+		want       Verdict
+	}{
+		"NATS failed":            {errors.New("nats: timeout"), 1, Verdict{Disposition: Retry, Delay: busDelay}},
+		"refused by the stream":  {fmt.Errorf("publishing: %w", ErrOutcomeUnknown), 1, Verdict{Disposition: Retry, Delay: busDelay}},
+		"contended":              {errContended, 1, Verdict{Disposition: Retry, Delay: busDelay}},
+		"held":                   {fmt.Errorf("%w: limit", errHeld), 9, Verdict{Disposition: Retry, Delay: heldDelay}},
+		"suspended":              {errSuspended, 1, Verdict{Disposition: Retry, Delay: outageDelay}},
+		"unreadable state":       {fmt.Errorf("sequence 7: %w", ErrUnreadable), 1, Verdict{Disposition: Dead, Category: events.CategoryStateUnreadable}},
+		"first panic":            {fmt.Errorf("%w: oops", errPanicked), 1, Verdict{Disposition: Retry, Delay: busDelay}},
+		"last panic but one":     {fmt.Errorf("%w: oops", errPanicked), maxPanics - 1, Verdict{Disposition: Retry, Delay: 2 * busDelay}},
+		"one panic too many":     {fmt.Errorf("%w: oops", errPanicked), maxPanics, Verdict{Disposition: Dead, Category: events.CategoryPanicked}},
+		"panics after a restart": {fmt.Errorf("%w: oops", errPanicked), 40, Verdict{Disposition: Dead, Category: events.CategoryPanicked}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := newIdle(t, even)
+			tc.want.Reason = tc.err.Error()
+			if got := s.dispose(&Job{Ref: "j", Deliveries: tc.deliveries}, tc.err); got != tc.want {
+				t.Errorf("got %+v, want %+v", got, tc.want)
+			}
+			if n := s.budget.spent.Len(); n != 0 {
+				t.Error("counted against the command's budget")
+			}
+		})
+	}
+}
+
+func TestDelaysDoubleWithEachDeliveryUpToTheirBound(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		err         error
+		first, most time.Duration
+	}{
+		"member": {failure(mx.ServerFailed), memberDelay, memberDelayMax},
+		"outage": {failure(mx.RateLimited), outageDelay, outageDelayMax},
+		"bus":    {errContended, busDelay, busDelayMax},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			low, _ := newIdle(t, 0)
+			middle, _ := newIdle(t, even)
+			high, _ := newIdle(t, 1)
+			want := tc.first
+			for n := uint64(1); n <= 64; n++ {
+				j := &Job{Ref: "j", Deliveries: n}
+				if got := middle.dispose(j, tc.err).Delay; got != want {
+					t.Errorf("delivery %d: %s, want %s", n, got, want)
+				}
+				if l, h := low.dispose(j, tc.err).Delay, high.dispose(j, tc.err).Delay; l != want-want/5 || h != want+want/5 {
+					t.Errorf("delivery %d: from %s to %s, want a fifth less to a fifth more than %s", n, l, h, want)
+				}
+				want = min(2*want, tc.most)
+			}
+		})
+	}
+}
+
+func TestACommandIsGivenUpWhenItsOwnFailuresUsedUpItsBudget(t *testing.T) {
+	t.Parallel()
+	s, now := newIdle(t, even)
+	s.cfg.CommandBudget = 10 * time.Minute
+	began := *now
+	for n := uint64(1); ; n++ {
+		v := s.dispose(&Job{Ref: "j", Deliveries: n}, failure(mx.ServerFailed))
+		if v.Disposition == Dead {
+			if v.Category != events.CategoryExhausted {
+				t.Errorf("category %s", v.Category)
+			}
+			break
+		}
+		*now = now.Add(v.Delay)
+	}
+	if d := now.Sub(began); d <= 10*time.Minute || d > 10*time.Minute+memberDelayMax {
+		t.Errorf("given up after %s, want soon after 10m", d)
+	}
+}
+
+func TestTimeInWhichEverybodyFailedUsesUpNoBudget(t *testing.T) {
+	t.Parallel()
+	s, now := newIdle(t, even)
+	s.cfg.CommandBudget = time.Minute
+	j := &Job{Ref: "j", Deliveries: 1}
+	if v := s.dispose(j, failure(mx.ServerFailed)); v.Disposition != Retry {
+		t.Fatal("dead at the first failure")
+	}
+	outage(s, mx.Unavailable)
+	for range 100 { // a day, with the command coming again and again
+		*now = now.Add(15 * time.Minute)
+		if v := s.dispose(j, failure(mx.ServerFailed)); v.Disposition != Retry {
+			t.Fatal("dead in an outage")
+		}
+	}
+	s.desk.mu.Lock()
+	s.desk.gate.answered(*now, someone(1), nil, true, even)
+	s.desk.mu.Unlock()
+	if v := s.dispose(j, failure(mx.ServerFailed)); v.Disposition != Retry {
+		t.Error("the outage was counted as the command's own failure")
+	}
+}
+
+func TestBudgetCountsFailuresOfOneJobAndForgetsItWhenSettled(t *testing.T) {
+	t.Parallel()
+	b := newBudget()
+	at := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	spend := func(ref string, after, want time.Duration) {
+		t.Helper()
+		at = at.Add(after)
+		if got := b.spend(ref, at, time.Second); got != want {
+			t.Errorf("%s has used up %s, want %s", ref, got, want)
+		}
+	}
+	spend("a", 0, 0)
+	spend("a", time.Second, time.Second)
+	spend("a", time.Hour, 3*time.Second) // no more than twice the delay asked for
+	spend("b", 0, 0)
+	b.settle("a")
+	spend("a", time.Second, 0)
+	for n := range budgetSize + 10 {
+		b.spend(fmt.Sprint(n), at, time.Second)
+	}
+	if n := b.spent.Len(); n != budgetSize {
+		t.Errorf("%d jobs remembered, want %d", n, budgetSize)
+	}
+}

@@ -1,0 +1,151 @@
+package refresh_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/mx"
+	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+	"github.com/memberwatch/memberwatch/internal/refresh/refreshtest"
+)
+
+// panicking makes the first so many reads panic.
+func panicking(times int32) func(int, *refresh.Deps) {
+	var n atomic.Int32
+	return func(_ int, d *refresh.Deps) {
+		real := d.MX
+		d.MX = &readers{real, func(ctx context.Context, user, member string) (mx.Member, error) {
+			if n.Add(1) <= times {
+				panic("provoked")
+			}
+			return real.ReadMember(ctx, user, member)
+		}}
+	}
+}
+
+func TestAPanicIsRecoveredAndTheCommandTriedAgain(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{Wrap: panicking(2)})
+	k := r.AddMember(status("CONNECTED"))
+	if got := r.Refresh(k); got.Outcome != events.OutcomeChanged {
+		t.Errorf("outcome %s", got.Outcome)
+	}
+	if n := len(r.DeadLetters()); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+}
+
+func TestACommandThatKeepsPanickingIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{Wrap: panicking(3)})
+	k := r.AddMember(status("CONNECTED"))
+	got := r.Refresh(k)
+	if got.Outcome != events.OutcomeFailed || got.MemberGUID != k.Member() || !strings.Contains(got.Reason, "provoked") {
+		t.Errorf("outcome %s of member %q, reason %q", got.Outcome, got.MemberGUID, got.Reason)
+	}
+	letters := r.DeadLetters()
+	if len(letters) != 1 || letters[0].Category != events.CategoryPanicked || letters[0].Attempts != 3 {
+		t.Fatalf("dead letters %+v, want one after 3 attempts", letters)
+	}
+	r.WaitIdle()
+	if got := r.Refresh(k); got.Outcome != events.OutcomeChanged {
+		t.Errorf("outcome %s of the next command: the member's turn was not given back", got.Outcome)
+	}
+}
+
+func TestNonsenseFromMXIsNeverPublished(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]mxsim.Fault{
+		"another member": {Kind: mxsim.FaultWrongGUID},
+		"no JSON":        {Kind: mxsim.FaultNonJSON},
+		"half an answer": {Kind: mxsim.FaultTruncate},
+		"too much":       {Kind: mxsim.FaultOversize},
+		"500":            {Kind: mxsim.FaultStatus, Status: 500},
+		"400":            {Kind: mxsim.FaultStatus, Status: 400},
+		"422":            {Kind: mxsim.FaultStatus, Status: 422},
+		"no answer":      {Kind: mxsim.FaultCutHead},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := refreshtest.New(t, refreshtest.Options{})
+			k, other := r.AddMember(status("CONNECTED")), r.AddMember(status("CONNECTED"))
+			r.Refresh(k)
+			r.Set(k, status("DEGRADED"))
+			fault.Member, fault.Count = k.Member(), 1
+			r.Inject(fault)
+			id := r.Publish(events.Command{User: k.User(), Member: k.Member()})
+			r.Until("MX has answered", func() bool { return r.Reads(k) == 2 })
+			r.Refresh(other) // one member's failure keeps no other waiting
+			if got := r.Result(decimal(int(id))); got.Outcome != events.OutcomeChanged {
+				t.Errorf("outcome %s of the command that met the fault", got.Outcome)
+			}
+			wantTypes(t, r, k, events.TypeConnected, events.TypeDegraded)
+			if n := len(r.DeadLetters()); n != 0 {
+				t.Errorf("%d dead letters", n)
+			}
+		})
+	}
+}
+
+func TestACommandThatUsedUpItsBudgetIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{Refresh: func(c *refresh.Config) { c.CommandBudget = 100 * time.Millisecond }})
+	k := r.AddMember(status("CONNECTED"))
+	r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: 500, Member: k.Member()})
+	got := r.Refresh(k)
+	if got.Outcome != events.OutcomeFailed || got.MemberGUID != k.Member() || !strings.Contains(got.Reason, "500") {
+		t.Errorf("outcome %s of member %q, reason %q", got.Outcome, got.MemberGUID, got.Reason)
+	}
+	letters := r.DeadLetters()
+	if len(letters) != 1 || letters[0].Category != events.CategoryExhausted || letters[0].Attempts != 2 {
+		t.Errorf("dead letters %+v, want one after 2 attempts", letters)
+	}
+	r.WaitIdle()
+}
+
+func TestAnOutageUsesUpNoCommandAndIsNotHammered(t *testing.T) {
+	t.Parallel()
+	for name, code := range map[string]int{"503": 503, "429": 429, "401": 401, "403": 403, "406": 406, "500": 500} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// A budget that the first failure of its own would use up.
+			r := refreshtest.New(t, refreshtest.Options{Refresh: func(c *refresh.Config) { c.CommandBudget = time.Nanosecond }})
+			refused := code == 401 || code == 403 || code == 406
+			var all []events.Key
+			for range 100 {
+				all = append(all, r.AddMember(status("CONNECTED")))
+			}
+			fault := r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: code})
+			for _, k := range all {
+				r.Publish(events.Command{User: k.User(), Member: k.Member()})
+			}
+			w := r.Workers[0]
+			r.Until("MX is not asked any more", func() bool { return w.Service.Flow().Suspended })
+			r.Until("what was under way has ended", func() bool { return r.Sim.Stats().InFlight == 0 })
+			before := r.Sim.Stats().Total.Requests
+			r.Until("MX was probed in vain", func() bool { return r.Sim.Stats().Total.Requests > before })
+			if err := w.Health.Get(refresh.CheckCredentials); (err != nil) != refused {
+				t.Errorf("readiness says %v", err)
+			}
+			if n := r.Sim.Stats().Total.Requests; n > 20 {
+				t.Errorf("%d requests reached an MX that is down", n)
+			}
+			r.Sim.ClearFaults(fault)
+			r.WaitIdle()
+			for _, k := range all {
+				wantTypes(t, r, k, events.TypeConnected)
+			}
+			if n := len(r.DeadLetters()); n != 0 {
+				t.Errorf("%d dead letters", n)
+			}
+			if err := w.Health.Get(refresh.CheckCredentials); err != nil {
+				t.Errorf("readiness still says %v", err)
+			}
+		})
+	}
+}
