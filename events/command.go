@@ -68,7 +68,7 @@ func validateID(field, id string, guid bool, more string) error {
 	for i, c := range id {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' &&
 			!strings.ContainsRune(more, c) {
-			return fmt.Errorf("%s: %q at byte %d; an id has only A-Z a-z 0-9 _ - %s", field, c, i, more)
+			return fmt.Errorf("%s: %q at byte %d; an id has only %s", field, c, i, strings.TrimSpace("A-Z a-z 0-9 _ - "+more))
 		}
 	}
 	return nil

@@ -1,6 +1,9 @@
 package events
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // maxToken bounds a guid as a subject token. MX's guids have 40 characters.
 const maxToken = 64
@@ -41,6 +44,10 @@ func (k Key) User() string { return k.user }
 
 // Member is the member's guid.
 func (k Key) Member() string { return k.member }
+
+// Clone returns the same key with memory of its own. A key made of parts of a
+// larger text keeps that text alive; clone one that is kept for long.
+func (k Key) Clone() Key { return Key{strings.Clone(k.user), strings.Clone(k.member)} }
 
 // IsZero reports whether k names no member.
 func (k Key) IsZero() bool { return k == Key{} }

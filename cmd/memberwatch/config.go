@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
@@ -26,15 +27,15 @@ type config struct {
 
 // localConfig holds the settings of the embedded server, used while NATS_URL is empty.
 type localConfig struct {
-	DataDir string `env:"DATA_DIR, default=data"`              // where its streams are stored
-	Listen  string `env:"NATS_LISTEN, default=127.0.0.1:4222"` // where it takes other clients
+	DataDir string `env:"DATA_DIR, default=data" desc:"Where the embedded NATS server keeps its streams, while NATS_URL is empty."`
+	Listen  string `env:"NATS_LISTEN, default=127.0.0.1:4222" desc:"Where the embedded NATS server takes other clients, as host:port."`
 }
 
 // Problems returns everything that is wrong with c, each naming the setting and the fix.
 func (c *localConfig) Problems() []error {
 	var p []error
 	if strings.TrimSpace(c.DataDir) == "" {
-		p = append(p, errors.New("DATA_DIR: empty; the embedded NATS server needs a directory, or set NATS_URL"))
+		p = append(p, errors.New("DATA_DIR: blank; the embedded NATS server needs a directory, or set NATS_URL"))
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		p = append(p, fmt.Errorf("NATS_LISTEN: %q is not host:port", c.Listen))
@@ -42,33 +43,46 @@ func (c *localConfig) Problems() []error {
 	return p
 }
 
-// errUsage marks what the caller got wrong: exit code 2.
-var errUsage = errors.New("usage")
-
-// loadConfig reads the settings and returns every problem with them at once.
-func loadConfig(ctx context.Context, lookup envconfig.Lookuper) (config, error) {
-	c, problems := readConfig(ctx, lookup)
-	problems = append(problems, c.Bus.Problems()...)
-	problems = append(problems, c.MX.Problems()...)
-	problems = append(problems, c.Refresh.Problems()...)
-	problems = append(problems, c.Observe.Problems()...)
-	problems = append(problems, c.Local.Problems()...)
-	if len(problems) > 0 {
-		return config{}, fmt.Errorf("%w: wrong settings (memberwatch catalog --config lists them all):\n%w", errUsage, errors.Join(problems...))
-	}
-	return c, nil
+// parts are the packages' configurations, in the order in which they are shown.
+func (c *config) parts() []any {
+	return []any{&c.MX, &c.Bus, &c.Local, &c.Refresh, &c.Observe}
 }
 
-// readConfig reads the settings one package at a time, because the library
-// stops at the first it cannot parse.
-func readConfig(ctx context.Context, lookup envconfig.Lookuper) (config, []error) {
+// loadConfig reads the settings and returns every problem with them at once.
+func loadConfig(ctx context.Context, env envconfig.Lookuper) (config, error) {
 	var c config
-	var problems []error
-	for _, part := range []any{&c.Bus, &c.MX, &c.Refresh, &c.Observe, &c.Local} {
-		if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: part, Lookuper: lookup}); err != nil {
-			problems = append(problems, err)
+	problems := readSettings(ctx, env, c.parts()...)
+	c.Refresh.MaxInFlight, c.Refresh.RateLimit = c.MX.MaxInFlight, c.MX.RateLimit
+	problems = append(problems, natsURLProblems(c.Bus.URL)...)
+	for _, part := range c.parts() {
+		if p, ok := part.(interface{ Problems() []error }); ok {
+			problems = append(problems, p.Problems()...)
 		}
 	}
-	c.Refresh.MaxInFlight, c.Refresh.RateLimit = c.MX.MaxInFlight, c.MX.RateLimit
-	return c, problems
+	return c, wrongSettings(problems)
+}
+
+// natsURLProblems finds what the NATS client would refuse with an error that
+// repeats the URL, which may hold a password.
+func natsURLProblems(list string) []error {
+	if list == "" {
+		return nil
+	}
+	for one := range strings.SplitSeq(list, ",") {
+		if one = strings.TrimSpace(one); !strings.Contains(one, "://") {
+			one = "nats://" + one
+		}
+		if u, err := url.Parse(one); err != nil || u.Hostname() == "" {
+			return []error{errors.New("NATS_URL: not a URL with a host: set it to one such as nats://nats:4222, several parted by commas")}
+		}
+	}
+	return nil
+}
+
+// wrongSettings is the usage error that names all problems, nil when there are none.
+func wrongSettings(problems []error) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return usagef("wrong settings (memberwatch catalog --config lists them all):\n%w", errors.Join(problems...))
 }

@@ -1,5 +1,14 @@
 // Command memberwatch watches the connections of people to their banks that MX
 // holds, and publishes what happens to them as CloudEvents on NATS.
+//
+//   - run.go: the command line; one file for each command.
+//   - config.go, settings.go: the environment, read so that every problem is
+//     named at once.
+//   - serve.go, worker.go: the service. metrics.go: what it measures of MX.
+//   - customer.go: the service from outside, for refresh, events, member, verify.
+//   - line.go: commands and events for people.
+//   - stage.go, audience.go, story.go, demo.go: the demonstration. dev.go: the
+//     same parts, to play with.
 package main
 
 import (
@@ -15,7 +24,7 @@ import (
 )
 
 // version is set by the linker.
-var version = "dev" //nolint:gochecknoglobals // The linker can set nothing else.
+var version = "dev"
 
 // Exit codes.
 const (
@@ -25,7 +34,8 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGPIPE: who read the output has gone, as head does; what was begun is taken down all the same.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	go func() {
 		<-ctx.Done()
 		stop() // a second signal ends the process at once

@@ -2,16 +2,95 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
 )
 
-// run carries out one command line.
-func run(ctx context.Context, args []string, lookup envconfig.Lookuper, stdout, stderr io.Writer) error {
-	if len(args) == 1 && args[0] == "serve" {
-		return serve(ctx, lookup, stderr)
+// errUsage marks what the caller got wrong: exit code 2.
+var errUsage = errors.New("usage")
+
+// usagef makes an error that ends the program with exit code 2.
+func usagef(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", errUsage, fmt.Errorf(format, args...))
+}
+
+// program is what every command works with: its surroundings, none of which
+// it reads by itself.
+type program struct {
+	env    envconfig.Lookuper
+	stdout io.Writer // what was asked for
+	stderr io.Writer // logs, and what is said beside it
+}
+
+// run carries out one command line. Its errors are for [exitCode].
+func run(ctx context.Context, args []string, env envconfig.Lookuper, stdout, stderr io.Writer) error {
+	p := &program{env: env, stdout: stdout, stderr: stderr}
+	root := p.root() //nolint:contextcheck // Cobra hands ctx to the command it runs.
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return root.ExecuteContext(ctx)
+}
+
+// root is the command that has all others.
+func (p *program) root() *cobra.Command {
+	root := group("memberwatch", "Watch the connections of people to their banks that MX holds",
+		`memberwatch takes commands to refresh a member from NATS, reads the member from
+MX, and publishes what changed as CloudEvents.
+
+Settings come from the environment alone; "memberwatch catalog --config" lists
+them. Exit codes: 0 fine, 1 failed, 2 wrong usage or settings.`,
+		`  memberwatch demo                                  # see it work, nothing needed
+  memberwatch dev                                   # play with it
+  MX_CLIENT_ID=… MX_API_KEY_FILE=… memberwatch serve
+  memberwatch refresh USR-1 MBR-1 --wait`,
+		p.serveCommand(), p.demoCommand(), p.devCommand(), p.refreshCommand(), p.eventsCommand(), p.memberCommand(),
+		p.catalogCommand(), p.topologyCommand(), p.verifyCommand(), p.healthcheckCommand(), p.versionCommand(),
+	)
+	root.SilenceErrors, root.SilenceUsage = true, true // exitCode reports, once
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usagef("%w; see %s --help", err, c.CommandPath())
+	})
+	return root
+}
+
+// group is a command that only has others.
+func group(use, short, long, example string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Long: long, Example: example}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			return usagef("unknown command %q; did you mean %s?", args[0], strings.Join(near, " or "))
+		}
+		return usagef("unknown command %q; see %s --help", args[0], c.CommandPath())
 	}
-	return fmt.Errorf("%w: memberwatch serve", errUsage)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		c.SetOut(c.ErrOrStderr())
+		_ = c.Help() // What cannot be written there can be told nowhere.
+		return usagef("give a command")
+	}
+	c.SuggestionsMinimumDistance = 2
+	c.AddCommand(commands...)
+	return c
+}
+
+// exactly wants one argument for each of names.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) == len(names):
+			return nil
+		case len(names) == 0:
+			return usagef("unexpected argument %q; see %s --help", args[0], c.CommandPath())
+		}
+		return usagef("want %s, got %d arguments; see %s --help", strings.Join(names, " "), len(args), c.CommandPath())
+	}
 }

@@ -4,35 +4,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime/debug"
 
 	"github.com/nats-io/nats.go"
-	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
 
 	"github.com/memberwatch/memberwatch/internal/bus/embedded"
 	"github.com/memberwatch/memberwatch/internal/observe"
 )
 
+func (p *program) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service",
+		Long: `serve carries out refresh commands until SIGINT or SIGTERM, then finishes what it
+has in hand and ends. Health and metrics are at HTTP_ADDR: /healthz, /readyz,
+/metrics. Without NATS_URL it runs a NATS server of its own, with its store in
+DATA_DIR.`,
+		Example: `  MX_CLIENT_ID=… MX_API_KEY=… memberwatch serve
+  NATS_URL=nats://nats:4222 MX_BASE_URL=https://api.mx.com MX_CLIENT_ID=… \
+    MX_API_KEY_FILE=/run/secrets/mx memberwatch serve`,
+		Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error { return p.serve(c.Context()) },
+	}
+}
+
 // serve runs the service until ctx ends.
-func serve(ctx context.Context, lookup envconfig.Lookuper, stderr io.Writer) error {
-	c, err := loadConfig(ctx, lookup)
+func (p *program) serve(ctx context.Context) error {
+	c, err := loadConfig(ctx, p.env)
 	if err != nil {
 		return err
 	}
-	log, err := observe.NewLogger(c.Observe, stderr)
+	log, err := observe.NewLogger(c.Observe, p.stderr)
 	if err != nil {
 		return fmt.Errorf("making logger: %w", err)
 	}
-	return serveWith(ctx, c, log)
+	return serveWith(ctx, c, log, func(serving) error { return nil })
 }
 
 // gcPercent trades a little CPU for a small heap: what lives long is the record
 // of members' states, and the garbage of a command is gone with it.
 const gcPercent = 50
 
-func serveWith(ctx context.Context, c config, log *slog.Logger) (err error) {
+// serving tells where a service is found.
+type serving struct {
+	nats string // URL
+	http string // host:port
+}
+
+// serveWith runs the service until ctx ends. It calls up just before work
+// begins; commands may be sent then.
+func serveWith(ctx context.Context, c config, log *slog.Logger, up func(serving) error) (err error) {
 	debug.SetGCPercent(gcPercent)
 	health := observe.NewHealth(readinessChecks()...)
 	registry := observe.NewRegistry()
@@ -68,5 +91,8 @@ func serveWith(ctx context.Context, c config, log *slog.Logger) (err error) {
 	log.Info("serving", "version", version, "mx", w.mx.Host(), "prefix", c.Bus.SubjectPrefix, "http", port.Addr().String())
 	draining := context.AfterFunc(ctx, health.Drain) // readiness goes first
 	defer draining()
+	if err := up(serving{nats: c.Bus.URL, http: port.Addr().String()}); err != nil {
+		return err
+	}
 	return w.run(ctx)
 }

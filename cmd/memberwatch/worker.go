@@ -61,7 +61,7 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 	if err != nil {
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
-	if err := bus.NewTopology(js, c.Bus, subjects, c.identity(w.mx)).Ready(ctx, health); err != nil {
+	if err := bus.NewTopology(js, c.Bus, subjects, c.identity(w.mx.Host())).Ready(ctx, health); err != nil {
 		return nil, err
 	}
 
@@ -70,12 +70,12 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 	}); err != nil {
 		return nil, fmt.Errorf("opening bus: %w", err)
 	}
-	w.service = refresh.New(c.Refresh, refresh.Deps{
+	w.service = refresh.New(c.Refresh, refresh.Deps{ //nolint:contextcheck // It works on after ctx has ended, until Stop.
 		Subjects: subjects, MX: w.mx,
 		States: w.bus.States(), Announcements: w.bus.Announcements(),
 		Confirmations: w.bus.Confirmations(), IDs: w.bus.IDs(),
 		Health: health, Log: log, Now: time.Now,
-		Jitter: rand.Float64, //nolint:gosec // Spreads retries; nothing secret depends on it.
+		Jitter: rand.Float64,
 	})
 	collectors := append(w.bus.Metrics(), w.service.Metrics()...)
 	for _, m := range append(append(collectors, calls.collectors()...), health.Collectors()...) {
@@ -86,9 +86,10 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 	return w, nil
 }
 
-func (c *config) identity(client *mx.Client) bus.Identity {
+// identity is what the event stream is recorded to belong to.
+func (c *config) identity(mxHost string) bus.Identity {
 	return bus.Identity{
-		MXHost: client.Host(), ClientID: c.MX.ClientID, OAuthTTL: c.Refresh.OAuthURITTL,
+		MXHost: mxHost, ClientID: c.MX.ClientID, OAuthTTL: c.Refresh.OAuthURITTL,
 		TypePrefix: c.Refresh.EventTypePrefix, Initial: c.Refresh.InitialEvents, Aggregated: c.Refresh.AggregatedEvents,
 	}
 }
@@ -99,17 +100,25 @@ func (w *worker) run(ctx context.Context) error {
 	side, stopSide := context.WithCancel(ctx)
 	parked := make(chan error, 1)
 	go func() { parked <- w.service.Run(side) }()
-	err := w.bus.Run(ctx, w.service)
+	fetched := make(chan error, 1)
+	go func() { fetched <- w.bus.Run(ctx, w.service) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-fetched:
+		fetched <- nil
+	}
 	w.health.Drain()
 	stopSide()
 	err = errors.Join(err, <-parked)
 
+	// What has not begun is handed back at once, while the last requests for messages run out.
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.config.Refresh.ShutdownTimeout)
 	defer cancel()
 	if late := w.service.Stop(limit); late != nil {
 		w.log.Warn("SHUTDOWN_TIMEOUT passed; work in hand was cut off and handed back", "timeout", w.config.Refresh.ShutdownTimeout)
 	}
-	return err
+	return errors.Join(err, <-fetched)
 }
 
 // close ends the connections. Acknowledgements on their way are sent first.

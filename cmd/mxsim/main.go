@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -26,6 +27,8 @@ Usage: mxsim [--help]
 
 Environment:
   MXSIM_ADDR           where to listen (127.0.0.1:8085; port 0: a free one)
+  MXSIM_TLS_CERT       file with the certificate chain, for https (none: http)
+  MXSIM_TLS_KEY        file with its key
   MXSIM_CLIENT_ID      accepted client id (sim-client)
   MXSIM_API_KEY        accepted API key (sim-key)
   MXSIM_LATENCY        delay of every answer, such as 20ms (0s)
@@ -50,6 +53,8 @@ const membersPerUser = 10
 
 type config struct {
 	Addr        string        `env:"MXSIM_ADDR,default=127.0.0.1:8085"`
+	TLSCert     string        `env:"MXSIM_TLS_CERT"`
+	TLSKey      string        `env:"MXSIM_TLS_KEY"`
 	ClientID    string        `env:"MXSIM_CLIENT_ID,default=sim-client"`
 	APIKey      string        `env:"MXSIM_API_KEY,default=sim-key"`
 	Latency     time.Duration `env:"MXSIM_LATENCY,default=0s"`
@@ -91,11 +96,15 @@ func run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	if err != nil {
 		return err
 	}
+	secure, err := cfg.tls()
+	if err != nil {
+		return err
+	}
 
-	sim, err := mxsim.Start(ctx, cfg.Addr, mxsim.Config{
+	sim, err := mxsim.StartTLS(ctx, cfg.Addr, mxsim.Config{
 		ClientID: cfg.ClientID, APIKey: cfg.APIKey, Latency: cfg.Latency, Nasty: cfg.Nasty, Seed: cfg.Seed,
 		Log: cfg.Log, SettleAfter: cfg.SettleAfter, SettleReads: cfg.SettleReads, Now: time.Now,
-	})
+	}, secure)
 	if err != nil {
 		return err
 	}
@@ -126,6 +135,9 @@ func load(ctx context.Context, getenv func(string) (string, bool)) (config, erro
 	default:
 		problems = append(problems, fmt.Errorf("MXSIM_LOG is %q, not off, last or all", cfg.Log))
 	}
+	if (cfg.TLSCert == "") != (cfg.TLSKey == "") {
+		problems = append(problems, errors.New("MXSIM_TLS_CERT and MXSIM_TLS_KEY: give both or neither"))
+	}
 	for _, number := range []struct {
 		name     string
 		negative bool
@@ -140,6 +152,18 @@ func load(ctx context.Context, getenv func(string) (string, bool)) (config, erro
 		}
 	}
 	return cfg, errors.Join(problems...)
+}
+
+// tls returns how to serve https, or nil for http.
+func (c *config) tls() (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("loading MXSIM_TLS_CERT and MXSIM_TLS_KEY: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // populate adds n members.

@@ -63,6 +63,7 @@ func TestRunNamesTheWrongVariable(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]string{
 		"MXSIM_LATENCY": "fast", "MXSIM_LOG": "some", "MXSIM_MEMBERS": "-1", "MXSIM_SEED": "-1", "MXSIM_SETTLE_AFTER": "-1s",
+		"MXSIM_TLS_CERT": "cert.pem", "MXSIM_TLS_KEY": "key.pem",
 	} {
 		err := run(t.Context(), nil, environment(map[string]string{name: value}), io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), strings.TrimPrefix(name, "MXSIM_")) &&

@@ -76,7 +76,7 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 		announcements: &Announcements{js, subjects},
 		confirmations: newConfirmations(js, subjects, o.DeleteConfirmAfter, o.Now),
 		ids:           newIDs(kv, o.Log),
-		hand:          newHand(),
+		hand:          newHand(ackWait / 3),
 		metrics:       newMetrics(),
 	}
 	if err := b.confirmations.watch(ctx, nc); err != nil {
@@ -110,13 +110,13 @@ func (b *Bus) Run(ctx context.Context, jobs Jobs) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	n := b.options.MaxInFlight
-	commands := b.lane(jobs, b.subjects.CommandStream(), consumerCommands, 4*n, n)
+	commands := b.lane(jobs, b.subjects.CommandStream(), consumerCommands, 4*n)
 	commands.handle = func(m jetstream.Msg) { b.command(ctx, jobs, commands, m) }
-	background := b.lane(jobs, b.subjects.BackgroundStream(), consumerBackground, 2*n, n)
+	background := b.lane(jobs, b.subjects.BackgroundStream(), consumerBackground, 2*n)
 	background.handle = func(m jetstream.Msg) { b.background(ctx, jobs, background, m) }
 	all := []*lane{commands, background}
 	if b.config.FollowUpAfter > 0 {
-		follow := b.lane(jobs, b.subjects.EventStream(), consumerFollow, 2*n, n)
+		follow := b.lane(jobs, b.subjects.EventStream(), consumerFollow, 2*n)
 		follow.handle = func(m jetstream.Msg) { b.followUp(ctx, jobs, follow, m) }
 		all = append(all, follow)
 	}
@@ -134,13 +134,12 @@ func (b *Bus) Run(ctx context.Context, jobs Jobs) error {
 	return errors.Join(errs...)
 }
 
-func (b *Bus) lane(jobs Jobs, stream, durable string, limit, prefetch int) *lane {
-	l := &lane{
-		js: b.js, stream: stream, durable: durable, limit: limit, prefetch: prefetch,
-		flow: jobs.Flow, log: b.log, now: b.now, last: b.now(),
-		restarts: b.metrics.restarts.WithLabelValues(durable),
-	}
-	return l.init()
+func (b *Bus) lane(jobs Jobs, stream, durable string, limit int) *lane {
+	return newLane(&lane{
+		js: b.js, stream: stream, durable: durable,
+		limit: limit, batch: max(1, limit/(2*pulls)), // so that both pulls are out while half of what is in hand waits
+		flow: jobs.Flow, log: b.log,
+	})
 }
 
 // Close ends what keeps messages alive. The connection stays the caller's.
@@ -151,13 +150,12 @@ func (b *Bus) Close() {
 
 // Metrics returns the bus' collectors, to be registered by the caller.
 func (b *Bus) Metrics() []prometheus.Collector {
-	return []prometheus.Collector{b.metrics.deadLetters, b.metrics.restarts, b.metrics.lost}
+	return []prometheus.Collector{b.metrics.deadLetters, b.metrics.lost}
 }
 
 // metrics counts what the bus does. No label holds an id.
 type metrics struct {
 	deadLetters *prometheus.CounterVec
-	restarts    *prometheus.CounterVec
 	lost        prometheus.Counter
 }
 
@@ -166,9 +164,6 @@ func newMetrics() *metrics {
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "memberwatch_dead_letters_total", Help: "Messages kept as dead letters.",
 		}, []string{"category"}),
-		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "memberwatch_fetch_restarts_total", Help: "Times fetching was made anew because messages waited and none came.",
-		}, []string{"consumer"}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "memberwatch_settlements_lost_total", Help: "Acknowledgements that could not be sent; the message comes again and finds nothing new.",
 		}),

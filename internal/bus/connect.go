@@ -85,8 +85,7 @@ func Connect(ctx context.Context, c Config, name string, health Health, log *slo
 func first(ctx context.Context, url string, health Health, log *slog.Logger, opts []nats.Option) (*nats.Conn, error) {
 	for told := false; ; told = true {
 		nc, err := nats.Connect(url, opts...)
-		_, unreachable := errors.AsType[net.Error](err)
-		if err == nil || !(unreachable || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout)) {
+		if err == nil || !unreachable(err) {
 			return nc, err //nolint:wrapcheck // Connect does.
 		}
 		health.Set(CheckNATS, err)
@@ -99,6 +98,14 @@ func first(ctx context.Context, url string, health Health, log *slog.Logger, opt
 		case <-time.After(connectAgain):
 		}
 	}
+}
+
+// unreachable reports whether a failed connection may succeed later without
+// anybody changing a setting.
+func unreachable(err error) bool {
+	_, refused := errors.AsType[*net.OpError](err)
+	_, unresolved := errors.AsType[*net.DNSError](err)
+	return refused || unresolved || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout)
 }
 
 func authOptions(c *Config) []nats.Option {

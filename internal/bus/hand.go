@@ -9,14 +9,17 @@ import (
 )
 
 // hand is the set of messages that were fetched and not yet settled. While a
-// message is in it the server is told, every third of the ack wait, that it is
-// being worked on: it may wait long for its member's turn.
+// message is in it the server is told, often enough, that it is being worked
+// on: it may wait long for its member's turn.
 type hand struct {
+	every    time.Duration
 	mu       sync.Mutex
 	messages map[jetstream.Msg]struct{}
 }
 
-func newHand() *hand { return &hand{messages: make(map[jetstream.Msg]struct{})} }
+func newHand(every time.Duration) *hand {
+	return &hand{every: every, messages: make(map[jetstream.Msg]struct{})}
+}
 
 func (h *hand) take(m jetstream.Msg) {
 	h.mu.Lock()
@@ -32,7 +35,7 @@ func (h *hand) release(m jetstream.Msg) {
 
 // run keeps the messages alive until ctx ends.
 func (h *hand) run(ctx context.Context) {
-	t := time.NewTicker(ackWait / 3)
+	t := time.NewTicker(h.every)
 	defer t.Stop()
 	for {
 		select {

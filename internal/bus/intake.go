@@ -28,7 +28,7 @@ func (b *Bus) open(ctx context.Context, l *lane, m jetstream.Msg) *delivery {
 	meta, err := m.Metadata()
 	if err != nil || ctx.Err() != nil {
 		b.lost(m.Nak())
-		l.leave()
+		l.leave(1)
 		return nil
 	}
 	b.hand.take(m)

@@ -13,66 +13,78 @@ import (
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
-// watchdogTime: with messages waiting and none delivered for so long, the pull
-// is made anew.
-const watchdogTime = time.Minute
-
-// probeWait is how long a lane waits for the one message to probe a failing MX with.
-const probeWait = 500 * time.Millisecond
+const (
+	// pulls is how many requests for messages a lane has at the server, so that one
+	// is waiting there while the messages of the other are taken in hand.
+	pulls = 2
+	// pullTime is how long a request waits for messages. It ends by itself, never by
+	// us: what the server has sent by then has arrived, so nothing is left to wait
+	// for the ack wait. Stopping takes so long at most.
+	pullTime = time.Second
+	// probeWait is how long a lane waits for the one message to probe a failing MX
+	// with, and before it tries again to fetch after an error.
+	probeWait = 500 * time.Millisecond
+)
 
 // lane fetches the messages of one durable consumer, as many as may be in hand,
 // and none while MX may not be asked.
+//
+// It asks with one Fetch after the other. The client's Consume would keep asking
+// by itself, but can stop for two heartbeats when all messages it asked for are
+// handled before its request has returned (nats.go 1.55), and what it has
+// buffered cannot be kept alive.
 type lane struct {
-	js       jetstream.JetStream
-	stream   string
-	durable  string
-	limit    int // messages in hand at once
-	prefetch int // messages the client may hold beyond those
-	handle   func(jetstream.Msg)
-	flow     func() refresh.Flow
-	log      *slog.Logger
-	restarts interface{ Inc() }
+	js      jetstream.JetStream
+	stream  string
+	durable string
+	limit   int // messages in hand, or asked for, at once
+	batch   int // messages to ask for at once
+	handle  func(jetstream.Msg)
+	flow    func() refresh.Flow
+	log     *slog.Logger
 
-	mu       sync.Mutex
-	room     *sync.Cond // signalled when held falls or draining changes
-	held     int
-	draining bool // what still comes is let in, whatever the limit
-	last     time.Time
-	now      func() time.Time
+	mu      sync.Mutex
+	room    *sync.Cond // signalled when held falls or stopped changes
+	held    int        // messages in hand or asked for
+	stopped bool       // ask for no more
 }
 
-func (l *lane) init() *lane {
+func newLane(l *lane) *lane {
 	l.room = sync.NewCond(&l.mu)
 	return l
 }
 
-// enter waits until a message may be taken in hand.
-func (l *lane) enter() {
+// reserve waits until a batch may be asked for and returns its size; 0 when the
+// lane is to stop.
+func (l *lane) reserve() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.held >= l.limit && !l.draining {
+	for l.held+l.batch > l.limit && !l.stopped {
 		l.room.Wait()
 	}
-	l.held++
-	l.last = l.now()
+	if l.stopped {
+		return 0
+	}
+	l.held += l.batch
+	return l.batch
 }
 
-// leave notes that a message is no longer in hand.
-func (l *lane) leave() {
+// leave notes that n messages are no longer in hand, or will not come.
+func (l *lane) leave(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.held--
-	l.room.Signal()
-}
-
-func (l *lane) drain(on bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.draining = on
+	l.held -= n
 	l.room.Broadcast()
 }
 
-// run fetches until ctx ends. What the client has received by then has passed
+func (l *lane) stop(yes bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = yes
+	l.room.Broadcast()
+}
+
+// run fetches until ctx ends. What the server has sent by then has passed
 // through handle when it returns. An error is one that only a restart can mend.
 func (l *lane) run(ctx context.Context) error {
 	for ctx.Err() == nil {
@@ -83,88 +95,81 @@ func (l *lane) run(ctx context.Context) error {
 		} else {
 			err = l.consume(ctx, f)
 		}
-		if err != nil && ctx.Err() == nil {
-			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-				return fmt.Errorf("fetching from consumer %s of %s: %w", l.durable, l.stream, err)
-			}
-			l.log.Warn("fetching interrupted", "consumer", l.durable, "error", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(probeWait):
-			}
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("fetching from consumer %s of %s: %w", l.durable, l.stream, err)
+		}
+		l.log.Warn("fetching interrupted", "consumer", l.durable, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(probeWait):
 		}
 	}
 	return nil
 }
 
-// consume fetches until ctx ends, MX may not be asked any more, or the watchdog barks.
+// consume fetches until ctx ends, MX may not be asked any more, or NATS fails.
 func (l *lane) consume(ctx context.Context, f refresh.Flow) error {
 	cons, err := l.consumer(ctx)
 	if err != nil {
 		return err
 	}
-	fatal := make(chan error, 1)
-	cc, err := cons.Consume(func(m jetstream.Msg) {
-		l.enter()
-		l.handle(m)
-	},
-		jetstream.PullMaxMessages(l.prefetch),
-		jetstream.PullExpiry(30*time.Second),
-		jetstream.PullHeartbeat(5*time.Second),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) {
-				select {
-				case fatal <- err:
-				default:
-				}
-				return
+	l.stop(false)
+	var wg sync.WaitGroup
+	failed := make(chan error, pulls)
+	for range pulls {
+		wg.Go(func() {
+			if err := l.pull(cons); err != nil {
+				failed <- err
 			}
-			l.log.Debug("fetching", "consumer", l.durable, "error", err) // the client goes on by itself
-		}),
-	)
-	if err != nil {
-		return fmt.Errorf("starting to fetch: %w", err)
+		})
 	}
-	defer func() { // what was received is handled; what was not stays with the server
-		l.drain(true)
-		cc.Drain()
-		<-cc.Closed()
-		l.drain(false)
+	defer func() {
+		l.stop(true)
+		wg.Wait()
 	}()
-	watchdog := time.NewTicker(watchdogTime)
-	defer watchdog.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-fatal:
+		case err := <-failed:
 			return err
 		case <-f.Moved:
 			if f = l.flow(); f.Suspended {
 				return nil
 			}
-		case <-cc.Closed():
-			return errors.New("the client stopped fetching")
-		case <-watchdog.C:
-			if l.stuck(ctx, cons) {
-				l.restarts.Inc()
-				return errors.New("messages are waiting and none comes; fetching anew")
-			}
 		}
 	}
 }
 
-func (l *lane) stuck(ctx context.Context, cons jetstream.Consumer) bool {
-	l.mu.Lock()
-	quiet := l.held == 0 && l.now().Sub(l.last) > watchdogTime
-	l.mu.Unlock()
-	if !quiet {
-		return false
+// pull fetches batch after batch until the lane is to stop.
+func (l *lane) pull(cons jetstream.Consumer) error {
+	for n := l.reserve(); n > 0; n = l.reserve() {
+		got, err := l.fetch(cons, n, pullTime)
+		l.leave(n - got)
+		if err != nil {
+			return err
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	info, err := cons.Info(ctx)
-	return err == nil && info.NumPending > 0
+	return nil
+}
+
+// fetch asks for n messages and handles those that come within wait.
+func (l *lane) fetch(cons jetstream.Consumer, n int, wait time.Duration) (got int, err error) {
+	batch, err := cons.Fetch(n, jetstream.FetchMaxWait(wait))
+	if err != nil {
+		return 0, fmt.Errorf("asking for messages: %w", err)
+	}
+	for m := range batch.Messages() {
+		got++
+		l.handle(m)
+	}
+	if err := batch.Error(); err != nil {
+		return got, fmt.Errorf("waiting for messages: %w", err)
+	}
+	return got, nil
 }
 
 // probe sees to it, while MX may not be asked, that there is one job in hand to
@@ -182,20 +187,12 @@ func (l *lane) probe(ctx context.Context, f refresh.Flow) error {
 	if err != nil {
 		return err
 	}
-	batch, err := cons.Fetch(1, jetstream.FetchMaxWait(probeWait))
-	if err != nil {
-		return fmt.Errorf("fetching one message: %w", err)
-	}
-	for m := range batch.Messages() {
-		l.mu.Lock()
-		l.held++
-		l.mu.Unlock()
-		l.handle(m)
-	}
-	if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-		return fmt.Errorf("fetching one message: %w", err)
-	}
-	return nil
+	l.mu.Lock()
+	l.held++ // whatever the limit: a lane full of messages that wait has none to probe with
+	l.mu.Unlock()
+	got, err := l.fetch(cons, 1, probeWait)
+	l.leave(1 - got)
+	return err
 }
 
 func (l *lane) consumer(ctx context.Context) (jetstream.Consumer, error) {

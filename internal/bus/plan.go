@@ -55,7 +55,7 @@ func NewTopology(js jetstream.JetStream, c Config, s events.Subjects, id Identit
 func (t *Topology) Plan(ctx context.Context) ([]Step, error) {
 	var steps []Step
 	for _, want := range streams(&t.config, t.subjects, t.identity) {
-		s, err := t.js.Stream(ctx, want.Name)
+		s, err := t.stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			steps = append(steps, Step{Object: "stream " + want.Name, Missing: true})
 			continue
@@ -66,7 +66,7 @@ func (t *Topology) Plan(ctx context.Context) ([]Step, error) {
 		steps = append(steps, compareStream(s.CachedInfo().Config, want)...)
 	}
 	kv := bucket(&t.config, t.subjects)
-	if s, err := t.js.Stream(ctx, "KV_"+kv.Bucket); errors.Is(err, jetstream.ErrStreamNotFound) {
+	if s, err := t.stream(ctx, "KV_"+kv.Bucket); errors.Is(err, jetstream.ErrStreamNotFound) {
 		steps = append(steps, Step{Object: "bucket " + kv.Bucket, Missing: true})
 	} else if err != nil {
 		return nil, fmt.Errorf("looking at bucket %s: %w", kv.Bucket, err)
@@ -75,7 +75,7 @@ func (t *Topology) Plan(ctx context.Context) ([]Step, error) {
 	}
 	for _, want := range consumers(&t.config, t.subjects) {
 		object := "consumer " + want.config.Durable + " on " + want.stream
-		c, err := t.js.Consumer(ctx, want.stream, want.config.Durable)
+		c, err := t.consumer(ctx, want.stream, want.config.Durable)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 			steps = append(steps, Step{Object: object, Missing: true})
 			continue
@@ -207,7 +207,7 @@ func (t *Topology) try(ctx context.Context) error {
 // create makes what does not exist. What exists is left as it is.
 func (t *Topology) create(ctx context.Context) error {
 	for _, want := range streams(&t.config, t.subjects, t.identity) {
-		if _, err := t.js.Stream(ctx, want.Name); err == nil {
+		if _, err := t.stream(ctx, want.Name); err == nil {
 			continue
 		}
 		if err := t.ask(ctx, func(ctx context.Context) error {
@@ -218,7 +218,7 @@ func (t *Topology) create(ctx context.Context) error {
 		}
 	}
 	kv := bucket(&t.config, t.subjects)
-	if _, err := t.js.Stream(ctx, "KV_"+kv.Bucket); err != nil {
+	if _, err := t.stream(ctx, "KV_"+kv.Bucket); err != nil {
 		if err := t.ask(ctx, func(ctx context.Context) error {
 			_, err := t.js.CreateKeyValue(ctx, kv)
 			return err //nolint:wrapcheck // Wrapped below.
@@ -227,7 +227,7 @@ func (t *Topology) create(ctx context.Context) error {
 		}
 	}
 	for _, want := range consumers(&t.config, t.subjects) {
-		if _, err := t.js.Consumer(ctx, want.stream, want.config.Durable); err == nil {
+		if _, err := t.consumer(ctx, want.stream, want.config.Durable); err == nil {
 			continue
 		}
 		if err := t.ask(ctx, func(ctx context.Context) error {
@@ -238,6 +238,21 @@ func (t *Topology) create(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// stream looks a stream up. While its leader is elected nobody answers, so each
+// look has a limit of its own.
+func (t *Topology) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	return t.js.Stream(ctx, name) //nolint:wrapcheck // The caller does.
+}
+
+// consumer looks a consumer up, as stream does.
+func (t *Topology) consumer(ctx context.Context, stream, name string) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	return t.js.Consumer(ctx, stream, name) //nolint:wrapcheck // The caller does.
 }
 
 func (t *Topology) ask(ctx context.Context, do func(context.Context) error) error {
@@ -265,7 +280,7 @@ func (t *Topology) Apply(ctx context.Context) error {
 		if !concerns(steps, "stream "+want.Name) {
 			continue
 		}
-		s, err := t.js.Stream(ctx, want.Name)
+		s, err := t.stream(ctx, want.Name)
 		if err != nil {
 			return fmt.Errorf("looking at stream %s: %w", want.Name, err)
 		}

@@ -21,7 +21,7 @@ func (d *delivery) settleAs(source refresh.Source) func(refresh.Verdict) {
 	return func(v refresh.Verdict) {
 		d.settle(source, v)
 		d.bus.hand.release(d.msg)
-		d.lane.leave()
+		d.lane.leave(1)
 	}
 }
 

@@ -7,6 +7,7 @@
 //   - [Reading] is what one read says.
 //   - [State.Observe] compares the two; [State.Gone] is the answer to a
 //     confirmed 404.
+//   - [State.Pack] and [Unpack] keep a state in few bytes.
 //   - [ActionFor] says who has to do what.
 //
 // # What is compared

@@ -136,7 +136,9 @@ func TestOracleReportsEachKindOfOffense(t *testing.T) {
 			as[obj](e[renamed].data["previous"])["name"] = "Bank"
 		}, nil, oracle.I3, `name: changed names it, it was "Bank" and still is`},
 		{"a change that is not named", func(_ *story, e []*msg) { e[renamed].field("is_manual", true) }, nil, oracle.I3, "is_manual: went from null to true, and changed does not name it"},
-		{"a value that became unknown", func(s *story, _ []*msg) { s.happen(plainMember, "attributes_changed", obj{"id": "x", "use_cases": nil}) }, nil, oracle.I3, "which means no information"},
+		{"a value that became unknown", func(s *story, _ []*msg) {
+			s.happen(plainMember, "attributes_changed", obj{"id": "x", "use_cases": nil})
+		}, nil, oracle.I3, "which means no information"},
 		{"a time that went back", func(s *story, _ []*msg) {
 			s.happen(plainMember, "attributes_changed", obj{"id": "x", "aggregated_at": "2026-01-02T00:00:00Z"})
 		}, nil, oracle.I3, "aggregated_at: went back"},

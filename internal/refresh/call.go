@@ -60,7 +60,14 @@ func (c *call) acquire(ctx context.Context) error {
 	d.mu.Unlock()
 	select {
 	case <-turn:
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		c.slot = true
+		if d.gate.open { // it shut while this waited
+			c.release()
+			d.pump()
+			return errSuspended
+		}
 		return nil
 	case <-ctx.Done():
 	}

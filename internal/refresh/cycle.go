@@ -158,11 +158,10 @@ func (c *cycle) recall(ctx context.Context) (*known, error) {
 
 // knownFrom is what a cycle needs of a stored event.
 func (c *cycle) knownFrom(e *events.Event, seq uint64) *known {
-	k := &known{
-		state: member.StateOf(&e.Data), sequence: seq,
-		eventID: e.ID, eventType: e.Type,
+	k := &known{member.StateOf(&e.Data), last{
+		sequence: seq, eventID: e.ID, eventType: e.Type,
 		cause: cause{e.CorrelationID, e.Reason, e.Traceparent, e.Tracestate},
-	}
+	}}
 	if c.mustAnnounce(e) {
 		k.unannounced = e
 	}
@@ -188,15 +187,21 @@ func (c *cycle) dropOvertakenFollowUps(last *known) (stale bool) {
 
 // conclude is step 4 for a read that found nothing new: the conclusion stands
 // only if the state it was drawn from is still the last.
+//
+// A follow-up alone needs no such confirmation. It asks whether MX still says
+// what one certain event says, and that event is the state at hand; should it
+// have been overtaken, the later event has a follow-up of its own.
 func (c *cycle) conclude(ctx context.Context, last *known, o events.Outcome, reason string) (bool, error) {
-	seq, err := c.States.LastSequence(ctx, c.key)
-	if err != nil {
-		return false, fmt.Errorf("confirming last event: %w", err)
-	}
-	if seq != last.sequence {
-		c.metrics.conflicts.WithLabelValues("read").Inc()
-		c.memory.forget(c.key)
-		return false, nil
+	if slices.ContainsFunc(c.serving, func(j *Job) bool { return j.FollowUpOf == 0 }) {
+		seq, err := c.States.LastSequence(ctx, c.key)
+		if err != nil {
+			return false, fmt.Errorf("confirming last event: %w", err)
+		}
+		if seq != last.sequence {
+			c.metrics.conflicts.WithLabelValues("read").Inc()
+			c.memory.forget(c.key)
+			return false, nil
+		}
 	}
 	for len(c.serving) > 0 {
 		j := c.serving[0]

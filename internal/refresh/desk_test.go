@@ -368,7 +368,7 @@ func TestServiceReturnsAJobThatComesAfterItsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []Verdict
-	s.Submit(&Job{Settle: func(v Verdict) { got = append(got, v) }})
+	s.Submit(&Job{Source: SourceCommand, Settle: func(v Verdict) { got = append(got, v) }})
 	if len(got) != 1 || got[0].Disposition != Return {
 		t.Errorf("verdicts %+v, want one: return", got)
 	}

@@ -10,10 +10,14 @@ import (
 	"github.com/memberwatch/memberwatch/internal/member"
 )
 
-// known is a member's last event as far as a cycle needs it. It is never
-// changed once it is remembered.
+// known is a member's last event as far as a cycle needs it.
 type known struct {
-	state     member.State
+	state member.State
+	last
+}
+
+// last is what is known of the last event itself.
+type last struct {
 	sequence  uint64 // on the event stream; 0: the member has no event
 	eventID   string
 	eventType events.Type
@@ -27,18 +31,26 @@ type known struct {
 // carries it on.
 type cause struct{ id, reason, traceparent, tracestate string }
 
+// record is known as it is remembered: its state in few bytes, without pointers
+// that the garbage collector would have to follow for tens of thousands of members.
+type record struct {
+	last
+	packed []byte
+	alive  bool // seen, and not deleted
+}
+
 // memory is a bounded record of members' last events. What it holds may have
 // been overtaken by another process; whoever concludes from it asks the stream.
 type memory struct {
 	mu     sync.Mutex
-	states *simplelru.LRU[events.Key, *known] // nil: remember nothing
+	states *simplelru.LRU[events.Key, *record] // nil: remember nothing
 }
 
 func newMemory(size int) *memory {
 	if size == 0 {
 		return &memory{}
 	}
-	l, err := simplelru.NewLRU[events.Key, *known](size, nil)
+	l, err := simplelru.NewLRU[events.Key, *record](size, nil)
 	if err != nil {
 		panic(err) // Only for a size below 1, which Config.Problems refuses.
 	}
@@ -50,18 +62,24 @@ func (m *memory) recall(k events.Key) *known {
 		return nil
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	s, _ := m.states.Get(k)
-	return s
+	r, ok := m.states.Get(k)
+	m.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return &known{member.Unpack(r.packed, k), r.last}
 }
 
 func (m *memory) remember(k events.Key, s *known) {
 	if m.states == nil {
 		return
 	}
+	r := &record{last: s.last, packed: s.state.Pack(), alive: s.state.Known() && !s.state.Deleted}
+	// A key may be part of a larger text, such as a whole answer of MX; what is kept for long must not keep that.
+	k = k.Clone()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.states.Add(k, s)
+	m.states.Add(k, r)
 }
 
 func (m *memory) forget(k events.Key) {
@@ -83,7 +101,7 @@ func (m *memory) others(k events.Key, n int) []events.Key {
 	var out []events.Key
 	keys := m.states.Keys() // oldest first
 	for i := len(keys) - 1; i >= 0 && len(out) < n; i-- {
-		if s, ok := m.states.Peek(keys[i]); ok && keys[i] != k && s.state.Known() && !s.state.Deleted {
+		if r, ok := m.states.Peek(keys[i]); ok && keys[i] != k && r.alive {
 			out = append(out, keys[i])
 		}
 	}

@@ -2,6 +2,7 @@ package mxsim
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,13 @@ import (
 // Start binds addr (host:port; empty: a free port of 127.0.0.1) and serves a
 // new simulator there until Close. ctx is for the binding alone.
 func Start(ctx context.Context, addr string, cfg Config) (*Server, error) {
+	return StartTLS(ctx, addr, cfg, nil)
+}
+
+// StartTLS is [Start] for https, which a client on another host insists on: with
+// the certificates of secure, and without HTTP/2, whose connections faults could
+// not cut. A nil secure means http.
+func StartTLS(ctx context.Context, addr string, cfg Config, secure *tls.Config) (*Server, error) {
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
@@ -22,6 +30,10 @@ func Start(ctx context.Context, addr string, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("binding simulator: %w", err)
 	}
 	s.URL = "http://" + listener.Addr().String()
+	if secure != nil {
+		s.URL = "https://" + listener.Addr().String()
+		listener = tls.NewListener(listener, secure)
+	}
 
 	var wg sync.WaitGroup // the accept loop, and each connection
 	server := &http.Server{

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/memberwatch/memberwatch/events"
+)
+
+// contract is what the catalog shows: all of it derived from package events.
+type contract struct {
+	Events   []catalogEvent   `json:"events"`
+	Subjects []catalogSubject `json:"subjects"`
+}
+
+type catalogEvent struct {
+	Type    events.Type   `json:"type"`
+	Status  events.Status `json:"status,omitempty"`
+	Subject string        `json:"subject"`
+	Schema  string        `json:"schema"`
+	When    string        `json:"when"`
+}
+
+type catalogSubject struct {
+	What    string `json:"what"`
+	Stream  string `json:"stream,omitempty"` // none: core NATS
+	Subject string `json:"subject"`
+}
+
+func (p *program) catalogCommand() *cobra.Command {
+	var config, asJSON bool
+	c := &cobra.Command{
+		Use:   "catalog",
+		Short: "List event types, subjects and schemas, or all settings",
+		Long: `catalog prints what this version publishes and takes: every event type with its
+subject and schema, and the subjects of everything else.
+
+With --config it prints the settings as a Markdown table instead.`,
+		Example: `  memberwatch catalog
+  memberwatch catalog --config
+  memberwatch catalog --json | jq -r '.events[].type'`,
+		Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error { return p.catalog(c.Context(), config, asJSON) },
+	}
+	c.Flags().BoolVar(&config, "config", false, "the settings")
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+func (p *program) catalog(ctx context.Context, showConfig, asJSON bool) error {
+	if showConfig {
+		all := settings(new(config).parts()...)
+		if asJSON {
+			return p.printJSON(all)
+		}
+		p.printSettings(all)
+		return nil
+	}
+	c, err := p.busConfig(ctx)
+	if err != nil {
+		return err
+	}
+	subjects, err := events.NewSubjects(c.SubjectPrefix)
+	if err != nil {
+		return usagef("SUBJECT_PREFIX: %w", err)
+	}
+	all := newContract(subjects)
+	if asJSON {
+		return p.printJSON(all)
+	}
+	p.printContract(all)
+	return nil
+}
+
+func newContract(s events.Subjects) contract {
+	named := func(filter string) string { // the filters end in user and member
+		return strings.TrimSuffix(filter, ".*.*") + ".<user_guid>.<member_guid>"
+	}
+	var c contract
+	for e := range events.Types() {
+		subject := named(s.OAuth())
+		if e.Stream == events.StreamEvents {
+			subject = named(filters(s.Events(), []string{e.Type.Token()}, "", "")[0])
+		}
+		c.Events = append(c.Events, catalogEvent{e.Type, e.Status, subject, e.Type.SchemaID(), e.When})
+	}
+	c.Subjects = []catalogSubject{
+		{"refresh commands", s.CommandStream(), s.Refresh()},
+		{"refresh commands without a body", s.CommandStream(), s.Refresh() + ".<user>.<member>"},
+		{"events", s.EventStream(), s.Events()},
+		{"announcements with OAuth URIs", s.OAuthStream(), s.OAuth()},
+		{"results of commands", "", s.Result("<command_id>")},
+		{"dead letters", s.DeadLetterStream(), s.DeadLetters()},
+		{"scheduled reads, for workers only", s.BackgroundStream(), s.Background()},
+	}
+	return c
+}
+
+func (p *program) printContract(c contract) {
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "TYPE\tSUBJECT\tSCHEMA")
+	for _, e := range c.Events {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", e.Type, e.Subject, e.Schema)
+	}
+	fmt.Fprintln(w, "\nWHAT\tSUBJECT\tSTREAM")
+	for _, s := range c.Subjects {
+		stream := s.Stream
+		if stream == "" {
+			stream = "none: listen first"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", s.What, s.Subject, stream)
+	}
+	fmt.Fprintln(w, "\nTYPE\tWHEN")
+	for _, e := range c.Events {
+		fmt.Fprintf(w, "%s\t%s\n", e.Type, e.When)
+	}
+	_ = w.Flush() // Output for a person.
+}
+
+// printSettings writes the table that the README shows.
+func (p *program) printSettings(all []setting) {
+	fmt.Fprint(p.stdout, "| Setting | Default | Meaning |\n|---|---|---|\n")
+	for _, s := range all {
+		value := ""
+		if s.Default != "" && !s.Secret {
+			value = "`" + s.Default + "`"
+		}
+		fmt.Fprintf(p.stdout, "| `%s` | %s | %s |\n", s.Name, value, strings.ReplaceAll(s.Meaning, "|", `\|`))
+	}
+}
+
+func (p *program) printJSON(v any) error {
+	e := json.NewEncoder(p.stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("printing JSON: %w", err)
+	}
+	return nil
+}

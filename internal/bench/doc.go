@@ -1,0 +1,40 @@
+//go:build linux
+
+// Command bench measures the speed and the memory of memberwatch, beside those
+// of the worker that a team would otherwise write for itself.
+//
+// # What is compared
+//
+// Both contenders run as processes of their own, against a nats-server and an
+// MX simulator that are processes too; this process only publishes commands and
+// reads the streams afterwards. One is the memberwatch binary, built for the
+// run. The other is the bare loop (loop.go): a fair, competent worker that keeps
+// the last status in a key-value bucket and guards nothing. It has no
+// compare-and-swap on its events, no turns, no follow-up reads, no breaker and
+// no dead letters, so what memberwatch needs beyond it is the price of those.
+//
+// Each round gives each contender a fresh server, store and simulator, in an
+// order that alternates, so that whatever else the machine does hits both.
+// Values are medians over the rounds; a ratio is the median of the rounds'
+// ratios.
+//
+// # What is measured
+//
+//	A  throughput.go  a burst of commands of which half find a change, MX at once:
+//	                  commands a second, time from command to stored event, CPU, memory;
+//	                  cold: the same with a worker that was just restarted
+//	B  latency.go     MX takes 50 ms: how full the pipe is, and what is added to MX's time
+//	C  hot.go         many commands on few members whose truth changes meanwhile:
+//	                  reads saved, order kept, last state right
+//	D  writes.go      messages written for each change, over all streams and buckets
+//
+// A command is finished when the work queue no longer holds it, the same
+// criterion for both. CPU is user and system time of the process, from /proc.
+//
+// # What it promises
+//
+// Results are reported, never asserted: a slow machine makes no failure. The
+// exit code is 1 only when something broke: a process that died or hung, a lost
+// command, or a promise of memberwatch that the oracle found broken. Every
+// process is stopped by its id and every wait is bounded. It needs Linux.
+package main

@@ -1,0 +1,220 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// pending is how many messages of a consumer are in hand, and how many are not
+// handed out.
+func (h *house) pending(stream, durable string) (inHand int, waiting uint64) {
+	h.t.Helper()
+	c, err := h.peer.Consumer(h.t.Context(), stream, durable)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	i := c.CachedInfo()
+	return i.NumAckPending, i.NumPending
+}
+
+func (h *house) fill(n int) {
+	h.t.Helper()
+	for range n {
+		h.publish(long, "", nil)
+	}
+}
+
+func TestALaneTakesNoMoreInHandThanItMay(t *testing.T) {
+	t.Parallel()
+	h, in := newHouse(t, good()), newInbox()
+	const inHand, all = 16, 60 // for 4 reads in flight
+	h.fill(all)
+	h.start(h.Bus, in)
+	h.until("the lane is full", func() bool {
+		n, _ := h.pending("MX_COMMANDS", consumerCommands)
+		return len(in.jobs) == inHand && n >= inHand
+	})
+	if n, _ := h.pending("MX_COMMANDS", consumerCommands); n != inHand {
+		t.Errorf("%d messages fetched, want the %d in hand", n, inHand)
+	}
+	if len(in.jobs) != inHand {
+		t.Errorf("%d jobs in hand, want %d", len(in.jobs), inHand)
+	}
+	for range all {
+		done(in.next(t))
+	}
+	h.until("all are acknowledged", func() bool { return h.commands() == 0 })
+}
+
+func TestASuspendedLaneFetchesOneMessageToProbeWith(t *testing.T) {
+	t.Parallel()
+	h, in := newHouse(t, good()), newInbox()
+	in.set(refresh.Flow{Suspended: true})
+	h.fill(20)
+	h.start(h.Bus, in)
+	j := in.next(t)
+	in.set(refresh.Flow{Suspended: true, Hand: 1})
+	if n, waiting := h.pending("MX_COMMANDS", consumerCommands); n > 2 || waiting < 18 {
+		// The lane may have asked once more before it heard of the one in hand.
+		t.Errorf("%d messages fetched while MX may not be asked, %d not", n, waiting)
+	}
+	in.set(refresh.Flow{})
+	done(j)
+	for range 19 {
+		done(in.next(t))
+	}
+	h.until("all are acknowledged", func() bool { return h.commands() == 0 })
+}
+
+func TestALaneStopsFetchingWhenItIsSuspendedAndHandlesWhatItHas(t *testing.T) {
+	t.Parallel()
+	h, in := newHouse(t, good()), newInbox()
+	h.start(h.Bus, in)
+	h.fill(1)
+	done(in.next(t))
+	in.set(refresh.Flow{Suspended: true, Hand: 1})
+	h.until("nobody waits for commands", func() bool {
+		c, err := h.peer.Consumer(t.Context(), "MX_COMMANDS", consumerCommands)
+		return err == nil && c.CachedInfo().NumWaiting == 0
+	})
+	h.fill(10)
+	if n, waiting := h.pending("MX_COMMANDS", consumerCommands); n != 0 || waiting != 10 {
+		t.Errorf("%d messages fetched while MX may not be asked", n)
+	}
+	in.set(refresh.Flow{})
+	for range 10 {
+		done(in.next(t))
+	}
+}
+
+func TestStoppingALaneLeavesNothingToWaitForTheAckWait(t *testing.T) {
+	t.Parallel()
+	h, in := newHouse(t, good()), newInbox()
+	h.fill(60)
+	stop := h.start(h.Bus, in)
+	h.until("the lane is full", func() bool { return len(in.jobs) == 16 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	for range len(in.jobs) { // as the service does once it is stopped
+		in.next(t).Settle(refresh.Verdict{Disposition: refresh.Return})
+	}
+	other := newInbox()
+	h.start(h.open(good()), other)
+	seen := make(map[string]bool)
+	for len(seen) < 60 { // next waits for less than the ack wait
+		j := other.next(t)
+		seen[j.Ref] = true
+		done(j)
+	}
+	h.until("all are acknowledged", func() bool { return h.commands() == 0 })
+}
+
+func TestTheDeathOfAConsumerEndsTheWorker(t *testing.T) {
+	t.Parallel()
+	for stream, durable := range map[string]string{
+		"MX_COMMANDS": consumerCommands, "MX_BACKGROUND": consumerBackground, "MX_EVENTS": consumerFollow,
+	} {
+		t.Run(durable, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, good())
+			in := newInbox()
+			ended := make(chan error, 1)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() { ended <- h.Run(ctx, in) }()
+			h.until("it fetches", func() bool {
+				c, err := h.peer.Consumer(t.Context(), stream, durable)
+				return err == nil && c.CachedInfo().NumWaiting > 0
+			})
+			if err := h.peer.DeleteConsumer(t.Context(), stream, durable); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-ended:
+				if !errors.Is(err, jetstream.ErrConsumerDeleted) && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+					t.Errorf("ended with %v", err)
+				}
+			case <-time.After(patience):
+				t.Error("still runs")
+			}
+		})
+	}
+}
+
+func TestAMessageInHandIsKeptFromComingAgain(t *testing.T) {
+	t.Parallel()
+	for name, alive := range map[string]bool{"alive": true, "given up": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, good())
+			const wait = 400 * time.Millisecond
+			cons, err := h.peer.Consumer(t.Context(), "MX_COMMANDS", consumerCommands)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := cons.CachedInfo().Config
+			c.AckWait = wait
+			if cons, err = h.peer.UpdateConsumer(t.Context(), "MX_COMMANDS", c); err != nil {
+				t.Fatal(err)
+			}
+			h.fill(1)
+			m, err := cons.Next(jetstream.FetchMaxWait(patience))
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept := newHand(wait / 8)
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); kept.run(ctx) }()
+			defer func() { cancel(); <-ended }()
+			kept.take(m)
+			if !alive {
+				kept.release(m)
+			}
+			_, err = cons.Next(jetstream.FetchMaxWait(4 * wait))
+			if again := err == nil; again == alive {
+				t.Errorf("came again: %t (%v)", again, err)
+			}
+		})
+	}
+}
+
+func TestAFollowUpComesOnceItsEventIsOldEnough(t *testing.T) {
+	t.Parallel()
+	c := good()
+	c.FollowUpAfter = 300 * time.Millisecond
+	h, in := newHouse(t, c), newInbox()
+	h.start(h.Bus, in)
+	k := key(t, "MBR-1")
+	at := time.Now()
+	seq, err := h.States().Append(t.Context(), event(t, k, 1), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := in.next(t)
+	if d := time.Since(at); d < c.FollowUpAfter-10*time.Millisecond {
+		t.Errorf("followed up after %s", d)
+	}
+	if j.Key != k || j.FollowUpOf != seq || j.Source != refresh.SourceFollowUp || j.Lane != refresh.Background {
+		t.Errorf("job %+v", j)
+	}
+	sub := h.results()
+	done(j)
+	h.until("the follow-up is acknowledged", func() bool {
+		n, waiting := h.pending("MX_EVENTS", consumerFollow)
+		return n == 0 && waiting == 0
+	})
+	if n, _, err := sub.Pending(); err != nil || n != 0 {
+		t.Errorf("%d results of a follow-up, %v", n, err)
+	}
+	if n := h.state("MX_EVENTS").Msgs; n != 1 {
+		t.Errorf("%d events kept: acknowledging a follow-up must not remove its event", n)
+	}
+}

@@ -1,0 +1,311 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// everywhere runs a test on one server and on three.
+func everywhere(t *testing.T, test func(t *testing.T, h *house)) {
+	t.Helper()
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d servers", n), func(t *testing.T) {
+			t.Parallel()
+			c := good()
+			c.StreamReplicas = n
+			test(t, newHouse(t, c))
+		})
+	}
+}
+
+func TestStatesGuardTheirWrites(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, h *house) {
+		s, k := h.States(), key(t, "MBR-1")
+		if _, seq, err := s.Last(t.Context(), k); seq != 0 || err != nil {
+			t.Errorf("a member without events: sequence %d, %v", seq, err)
+		}
+		if seq, err := s.LastSequence(t.Context(), k); seq != 0 || err != nil {
+			t.Errorf("a member without events: sequence %d, %v", seq, err)
+		}
+		first, err := s.Append(t.Context(), event(t, k, 1), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Append(t.Context(), event(t, k, 1), 0); !errors.Is(err, refresh.ErrConflict) {
+			t.Errorf("the same write again: %v, want a conflict", err)
+		}
+		// Of another type, so on another subject: the guard is about the member.
+		other := events.New(h.subjects, events.TypeDegraded, k, event(t, k, 2).Data)
+		if _, err := s.Append(t.Context(), other, 0); !errors.Is(err, refresh.ErrConflict) {
+			t.Errorf("a write from an overtaken state: %v, want a conflict", err)
+		}
+		second, err := s.Append(t.Context(), other, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Append(t.Context(), event(t, k, 3), second+1); !errors.Is(err, refresh.ErrConflict) {
+			t.Errorf("a write from a state that never was: %v, want a conflict", err)
+		}
+		if _, err := s.Append(t.Context(), event(t, key(t, "MBR-2"), 1), 0); err != nil {
+			t.Errorf("another member's write: %v", err)
+		}
+		e, seq, err := s.Last(t.Context(), k)
+		if err != nil || seq != second || e.ID != other.ID {
+			t.Errorf("last event %s at %d, %v; want %s at %d", e.ID, seq, err, other.ID, second)
+		}
+	})
+}
+
+func TestOneOfManyRivalsWins(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, h *house) {
+		c := h.config
+		rivals := []*States{h.States(), h.open(c).States(), h.open(c).States()}
+		for n := range 20 {
+			k := key(t, fmt.Sprintf("MBR-%d", n))
+			var wg sync.WaitGroup
+			var won atomic.Int32
+			for i, s := range rivals {
+				wg.Go(func() {
+					e := events.New(h.subjects, events.Statuses()[i].Type(), k, event(t, k, 1).Data)
+					switch _, err := s.Append(t.Context(), e, 0); {
+					case err == nil:
+						won.Add(1)
+					case !errors.Is(err, refresh.ErrConflict):
+						t.Errorf("rival %d: %v", i, err)
+					}
+				})
+			}
+			wg.Wait()
+			if won.Load() != 1 {
+				t.Errorf("%d rivals won", won.Load())
+			}
+		}
+	})
+}
+
+func TestReadsNeverMissAWriteThatWasAcknowledged(t *testing.T) {
+	t.Parallel()
+	c := good()
+	c.StreamReplicas = 3
+	h := newHouse(t, c)
+	writer, reader, k := h.States(), h.open(c).States(), key(t, "MBR-1")
+	var last uint64
+	for n := range uint64(300) {
+		var err error
+		if last, err = writer.Append(t.Context(), event(t, k, n+1), last); err != nil {
+			t.Fatal(err)
+		}
+		if seq, err := reader.LastSequence(t.Context(), k); err != nil || seq != last {
+			t.Fatalf("last sequence %d, %v; %d was acknowledged", seq, err, last)
+		}
+	}
+}
+
+func TestAnUnreadableLastEventComesWithItsSequence(t *testing.T) {
+	t.Parallel()
+	h, k := newHouse(t, good()), key(t, "MBR-1")
+	h.publish(h.subjects.Event(events.TypeConnected, k), "no event", nil)
+	if _, seq, err := h.States().Last(t.Context(), k); !errors.Is(err, refresh.ErrUnreadable) || seq != 1 {
+		t.Errorf("sequence %d, %v", seq, err)
+	}
+}
+
+func TestNoAnswerIsAnUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	h, k := newHouse(t, good()), key(t, "MBR-1")
+	h.servers[0].Shutdown()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := h.States().Append(ctx, event(t, k, 1), 0); err == nil || errors.Is(err, refresh.ErrConflict) {
+		t.Errorf("writing to nobody: %v", err)
+	}
+	if _, _, err := h.States().Last(ctx, k); err == nil || errors.Is(err, refresh.ErrUnreadable) {
+		t.Errorf("reading from nobody: %v", err)
+	}
+
+	gone := newHouse(t, good())
+	if err := gone.peer.DeleteStream(t.Context(), "MX_EVENTS"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gone.States().Append(t.Context(), event(t, k, 1), 0); !errors.Is(err, refresh.ErrOutcomeUnknown) {
+		t.Errorf("nobody takes the write: %v, want an unknown outcome", err)
+	}
+}
+
+func TestAnnouncementsAreStoredOnceAndNeverGoBack(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, h *house) {
+		a, k := h.Announcements(), key(t, "MBR-1")
+		first, third := event(t, k, 1).Announcement("https://first"), event(t, k, 3).Announcement("https://third")
+		announced := func(e events.Event) bool {
+			t.Helper()
+			done, err := a.Announced(t.Context(), e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return done
+		}
+		announce := func(e events.Event, stored uint64) {
+			t.Helper()
+			if err := a.Announce(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+			if n := h.state("MX_OAUTH").LastSeq; n != stored {
+				t.Errorf("%d announcements stored, want %d", n, stored)
+			}
+			if !announced(e) {
+				t.Error("announced, and nobody knows")
+			}
+		}
+		if announced(first) {
+			t.Error("announced before it was")
+		}
+		announce(first, 1)
+		announce(first, 1)
+		announce(event(t, k, 1).Announcement("https://another"), 1) // of the same event: the same announcement
+		announce(third, 2)
+		announce(first, 2) // overtaken
+		if n := h.state("MX_OAUTH").Msgs; n != 1 {
+			t.Errorf("%d announcements kept of one member", n)
+		}
+	})
+}
+
+func TestARepeatedScheduleDoesNotPostponeTheFirst(t *testing.T) {
+	t.Parallel()
+	h, k := newHouse(t, good()), key(t, "MBR-1")
+	for n := range 3 {
+		if err := h.Confirmations().Schedule(t.Context(), k, time.Now().Add(time.Duration(n)*time.Hour), fmt.Sprint(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := h.state("MX_BACKGROUND"); s.Msgs != 1 || s.LastSeq != 1 {
+		t.Errorf("%d messages, last sequence %d; want the first alone", s.Msgs, s.LastSeq)
+	}
+}
+
+func TestAScheduleFiresNoSecondTooEarlyIntoTheSlowLane(t *testing.T) {
+	t.Parallel()
+	h, in := newHouse(t, good()), newInbox()
+	const after = 1400 * time.Millisecond // cut to seconds it would fire up to a second early
+	h.Confirmations().after = after
+	h.start(h.Bus, in)
+	k, first := key(t, "MBR-1"), time.Now().UTC()
+	if err := h.Confirmations().Schedule(t.Context(), k, first, "c-1"); err != nil {
+		t.Fatal(err)
+	}
+	j := in.next(t)
+	if d := time.Since(first); d < after {
+		t.Errorf("fired %s early", after-d)
+	}
+	if j.Key != k || j.ID != "c-1" || j.Confirms == nil || !j.Confirms.FirstAt.Equal(first) {
+		t.Errorf("job %+v, confirms %+v", j, j.Confirms)
+	}
+	stands := func(want bool) {
+		t.Helper()
+		if got, err := h.Confirmations().Stands(t.Context(), k, *j.Confirms); err != nil || got != want {
+			t.Errorf("stands: %t, %v; want %t", got, err, want)
+		}
+	}
+	stands(true)
+	if got, err := h.Confirmations().Stands(t.Context(), key(t, "MBR-2"), *j.Confirms); err != nil || got {
+		t.Errorf("stands for another member: %t, %v", got, err)
+	}
+	if err := h.Confirmations().Cancel(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	stands(false)
+	done(j)
+}
+
+func TestConfirmationsAreKnownToEveryWorkerAndCancelledByAny(t *testing.T) {
+	t.Parallel()
+	h, k, other := newHouse(t, good()), key(t, "MBR-1"), key(t, "MBR-2")
+	early := h.open(good())
+	for _, k := range []events.Key{k, other} {
+		if err := h.Confirmations().Schedule(t.Context(), k, time.Now(), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := h.open(good())
+	for name, b := range map[string]*Bus{"the one that scheduled": h.Bus, "one that was there": early, "one that came later": late} {
+		h.until(name+" knows", func() bool { return b.Confirmations().Pending(k) })
+	}
+	if err := early.Confirmations().Cancel(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	if early.Confirmations().Pending(k) || !early.Confirmations().Pending(other) {
+		t.Error("cancelling one member's confirmation is not just that")
+	}
+	if n := h.state("MX_BACKGROUND").Msgs; n != 1 {
+		t.Errorf("%d messages, want the other member's", n)
+	}
+	h.Confirmations().Finished(other)
+	if h.Confirmations().Pending(other) {
+		t.Error("pending although finished")
+	}
+}
+
+func TestACommandThatAsksForRollUpOrAScheduleWipesNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, good())
+	h.fill(10)
+	for name, header := range map[string]nats.Header{
+		"roll-up":  {"Nats-Rollup": {"all"}},
+		"schedule": {jetstream.ScheduleHeader: {"@every 1s"}, jetstream.ScheduleTargetHeader: {plain}},
+	} {
+		if _, err := h.peer.PublishMsg(t.Context(), &nats.Msg{Subject: plain, Data: []byte(body), Header: header}); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+	if n := h.commands(); n != 10 {
+		t.Errorf("%d commands, want 10", n)
+	}
+}
+
+func TestIDsOutliveTheProcess(t *testing.T) {
+	t.Parallel()
+	h, k := newHouse(t, good()), key(t, "MBR-1")
+	if _, ok := h.IDs().Lookup(t.Context(), "you", "account"); ok {
+		t.Error("known before it was remembered")
+	}
+	h.IDs().Remember(t.Context(), "you", "account", k)
+	for name, ids := range map[string]*IDs{"same process": h.IDs(), "another process": h.open(good()).IDs()} {
+		if got, ok := ids.Lookup(t.Context(), "you", "account"); !ok || got != k {
+			t.Errorf("%s: %v, %t", name, got, ok)
+		}
+		if _, ok := ids.Lookup(t.Context(), "youa", "ccount"); ok {
+			t.Errorf("%s: other ids mean the same", name)
+		}
+	}
+}
+
+func TestIDsThatCannotBeReadAreNotKnown(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, good())
+	kv, err := h.peer.KeyValue(t.Context(), "MX_IDS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, value := range []string{"{", `{}`, `{"user_guid":"USR-1","member_guid":"a.b"}`} {
+		if _, err := kv.Put(t.Context(), idKey("you", fmt.Sprint(n)), []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+		if k, ok := h.IDs().Lookup(t.Context(), "you", fmt.Sprint(n)); ok {
+			t.Errorf("%s means %v", value, k)
+		}
+	}
+}

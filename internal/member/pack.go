@@ -1,0 +1,287 @@
+package member
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math"
+	"math/bits"
+	"time"
+
+	"github.com/memberwatch/memberwatch/events"
+)
+
+// A packed state is, without padding:
+//
+//	mask        4 bytes, little endian: which of the following there are, and every flag
+//	revision    uvarint
+//	error code  varint
+//	times       varint seconds since 1970, varint nanoseconds; each
+//	texts       uvarint length, then the bytes; each
+//	use_cases   uvarint count, then so many texts
+//	missing     likewise
+//
+// It never leaves the process, so it has no version and no checksum.
+
+const (
+	textCount = 11
+	flagCount = 6
+	timeCount = 2
+)
+
+// The bits of the mask.
+const (
+	oauthRequiredBit = iota
+	provisionalBit
+	deletedBit
+	errorBit
+	codeBit
+	useCasesBit
+	missingBit
+	timesBit // one for each time
+	textsBit = timesBit + timeCount
+	flagsBit = textsBit + textCount // two for each flag: known, and true
+	maskBits = flagsBit + 2*flagCount
+)
+
+const (
+	_        = mask(1) << (maskBits - 1) // does not compile when there are too many bits
+	maskSize = 4
+
+	// headSize is the most that everything before the texts takes.
+	headSize = maskSize + (2+2*timeCount)*binary.MaxVarintLen64
+)
+
+type mask uint32
+
+func (m *mask) put(bit int, on bool) {
+	if on {
+		*m |= 1 << bit
+	}
+}
+
+func (m mask) has(bit int) bool { return m&(1<<bit) != 0 }
+
+// textsOf, flagsOf and timesOf list the fields in the order in which they are
+// packed. The status has a type of its own and so comes as a variable.
+func textsOf(m *events.Member, status **string, e *events.Error) [textCount]**string {
+	return [...]**string{
+		&m.ID, &m.UserID, &m.Name, &m.InstitutionCode, &m.InstitutionGUID, status, &m.ConnectionStatusMessage,
+		&e.Type, &e.Message, &e.UserMessage, &e.Locale,
+	}
+}
+
+func flagsOf(m *events.Member) [flagCount]**bool {
+	return [...]**bool{
+		&m.IsBeingAggregated, &m.IsManagedByUser, &m.IsManual, &m.IsOAuth,
+		&m.NeedsUpdatedCredentials, &m.BackgroundAggregationIsDisabled,
+	}
+}
+
+func timesOf(m *events.Member) [timeCount]**time.Time {
+	return [...]**time.Time{&m.AggregatedAt, &m.SuccessfullyAggregatedAt}
+}
+
+// Pack returns everything in the state except the two guids, which its key has,
+// for [Unpack]. The bytes are one allocation of exactly their length, some 30
+// more than the texts have, and hold no pointer for the garbage collector to
+// follow: that is what makes remembering very many members cheap.
+func (s *State) Pack() []byte {
+	var (
+		snapshot = &s.Snapshot
+		status   = (*string)(snapshot.ConnectionStatus)
+		fault    = cmp.Or(snapshot.Error, new(events.Error))
+		texts    = textsOf(snapshot, &status, fault)
+		m        mask
+		room     [headSize]byte
+	)
+	m.put(oauthRequiredBit, s.OAuthRequired)
+	m.put(provisionalBit, s.Provisional)
+	m.put(deletedBit, s.Deleted)
+	m.put(errorBit, snapshot.Error != nil)
+	m.put(codeBit, fault.Code != nil)
+	m.put(useCasesBit, snapshot.UseCases != nil)
+	m.put(missingBit, snapshot.Missing != nil)
+	for i, f := range flagsOf(snapshot) {
+		m.put(flagsBit+2*i, *f != nil)
+		m.put(flagsBit+2*i+1, isTrue(*f))
+	}
+
+	head := binary.AppendUvarint(room[:maskSize], s.Revision)
+	if fault.Code != nil {
+		head = binary.AppendVarint(head, int64(*fault.Code))
+	}
+	for i, t := range timesOf(snapshot) {
+		m.put(timesBit+i, *t != nil)
+		if *t != nil {
+			head = binary.AppendVarint(head, (*t).Unix())
+			head = binary.AppendVarint(head, int64((*t).Nanosecond()))
+		}
+	}
+	size := len(head) + listSize(snapshot.UseCases) + listSize(snapshot.Missing)
+	for i, t := range texts {
+		m.put(textsBit+i, *t != nil)
+		if *t != nil {
+			size += textSize(**t)
+		}
+	}
+	binary.LittleEndian.PutUint32(head, uint32(m))
+
+	b := append(make([]byte, 0, size), head...)
+	for _, t := range texts {
+		if *t != nil {
+			b = appendText(b, **t)
+		}
+	}
+	b = appendList(b, snapshot.UseCases)
+	return appendList(b, snapshot.Missing)
+}
+
+func textSize(s string) int { return uvarintSize(len(s)) + len(s) }
+
+func listSize(list []string) int {
+	if list == nil {
+		return 0
+	}
+	size := uvarintSize(len(list))
+	for _, s := range list {
+		size += textSize(s)
+	}
+	return size
+}
+
+func uvarintSize(n int) int { return (bits.Len(uint(n)|1) + 6) / 7 } // 7 bits to a byte
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// appendList appends nothing for nil, which the mask tells from an empty list.
+func appendList(b []byte, list []string) []byte {
+	if list == nil {
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendText(b, s)
+	}
+	return b
+}
+
+// values is what the pointers of an unpacked state point to, in one allocation.
+type values struct {
+	texts    [textCount]string
+	flags    [flagCount]bool
+	times    [timeCount]time.Time
+	fault    events.Error
+	code     int
+	useCases [2]string // as many as MX has
+}
+
+// Unpack returns the state of the member k that [State.Pack] made b of, its
+// times in UTC. It shares no memory with b, takes no more than four allocations,
+// and panics when b is not what Pack returned.
+func Unpack(b []byte, k events.Key) State {
+	var (
+		m      = mask(binary.LittleEndian.Uint32(b))
+		r      = reader{b: b, s: string(b), at: maskSize}
+		v      = new(values)
+		status *string
+	)
+	s := State{
+		Snapshot:      events.Member{GUID: k.Member(), UserGUID: k.User()},
+		OAuthRequired: m.has(oauthRequiredBit),
+		Provisional:   m.has(provisionalBit),
+		Deleted:       m.has(deletedBit),
+		Revision:      r.uvarint(),
+	}
+	if m.has(errorBit) {
+		s.Snapshot.Error = &v.fault
+	}
+	if m.has(codeBit) {
+		v.code = int(r.varint())
+		v.fault.Code = &v.code
+	}
+	for i, f := range flagsOf(&s.Snapshot) {
+		if m.has(flagsBit + 2*i) {
+			v.flags[i] = m.has(flagsBit + 2*i + 1)
+			*f = &v.flags[i]
+		}
+	}
+	for i, t := range timesOf(&s.Snapshot) {
+		if m.has(timesBit + i) {
+			seconds, nanoseconds := r.varint(), r.varint()
+			v.times[i] = time.Unix(seconds, nanoseconds).UTC()
+			*t = &v.times[i]
+		}
+	}
+	for i, t := range textsOf(&s.Snapshot, &status, &v.fault) {
+		if m.has(textsBit + i) {
+			v.texts[i] = r.text()
+			*t = &v.texts[i]
+		}
+	}
+	s.Snapshot.ConnectionStatus = (*events.Status)(status)
+	if m.has(useCasesBit) {
+		s.Snapshot.UseCases = r.list(v.useCases[:])
+	}
+	if m.has(missingBit) {
+		s.Snapshot.Missing = r.list([]string{})
+	}
+	return s
+}
+
+// reader reads a packed state. Every read moves on by at least a byte or panics,
+// so that none goes on for ever, whatever the bytes are.
+type reader struct {
+	b  []byte
+	s  string // a copy of b: what every text is a part of
+	at int
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b[r.at:])
+	r.skip(n)
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.b[r.at:])
+	r.skip(n)
+	return v
+}
+
+func (r *reader) skip(n int) {
+	if n <= 0 {
+		panic("member: unpacking what Pack did not return")
+	}
+	r.at += n
+}
+
+// length is that of a text in bytes or of a list in texts, of which each takes
+// a byte or more: so there can be no more of them than there are bytes.
+func (r *reader) length() int {
+	n := r.uvarint()
+	if n > math.MaxInt || int(n) > len(r.b) {
+		panic("member: unpacking what Pack did not return")
+	}
+	return int(n)
+}
+
+func (r *reader) text() string {
+	n := r.length()
+	r.at += n
+	return r.s[r.at-n : r.at]
+}
+
+// list reads a list into room when that is enough. The result is not nil.
+func (r *reader) list(room []string) []string {
+	n := r.length()
+	if n > len(room) {
+		room = make([]string, n)
+	}
+	list := room[:n]
+	for i := range list {
+		list[i] = r.text()
+	}
+	return list
+}
