@@ -25,6 +25,7 @@ build: ## Build the binaries into bin/
 .PHONY: test
 test: ## Run every test that needs nothing but Go
 	go test ./...
+	@[ -n "$${MEMBERWATCH_IMAGE:-}$${REQUIRE_DOCKER:-}" ] || echo "CONTAINER STACKS SKIPPED: make e2e builds the image and runs the same journeys in containers"
 
 .PHONY: race
 race: ## Run the same tests under the race detector (needs a C compiler)

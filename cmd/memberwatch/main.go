@@ -34,8 +34,8 @@ const (
 )
 
 func main() {
-	// SIGPIPE: who read the output has gone, as head does; what was begun is taken down all the same.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
+	// Not SIGPIPE: once it is subscribed to, every broken network connection raises it too.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-ctx.Done()
 		stop() // a second signal ends the process at once

@@ -20,7 +20,7 @@ type Config struct {
 	StreamReplicas int           `env:"STREAM_REPLICAS, default=1" desc:"Copies of each stream: 1, 3 or 5."`
 	Topology       string        `env:"TOPOLOGY, default=ensure" desc:"ensure creates the streams that are missing; verify refuses to start without them."`
 	HistoryPerType int64         `env:"HISTORY_PER_TYPE, default=64" desc:"Events kept of each type and member."`
-	FollowUpAfter  time.Duration `env:"FOLLOW_UP_AFTER, default=3s" desc:"How long after an event its member is read again, until nothing is new; 0 never, at most 15s."`
+	FollowUpAfter  time.Duration `env:"FOLLOW_UP_AFTER, default=3s" desc:"How long after an event its member is read again, until nothing is new; 0 never, at most 10s."`
 }
 
 // Values of TOPOLOGY.
@@ -62,6 +62,6 @@ func (c *Config) Problems() []error {
 // handed to somebody else.
 const (
 	askTimeout  = 5 * time.Second
-	ackWait     = 30 * time.Second
-	maxFollowUp = ackWait / 2 // a follow-up in hand waits for its time without a sign of life
+	ackWait     = 15 * time.Second
+	maxFollowUp = 10 * time.Second // behind the first of a batch others wait for their time without a sign of life
 )

@@ -59,14 +59,16 @@ func Connect(ctx context.Context, c Config, name string, health Health, log *slo
 		}),
 		// A denied permission is told here and nowhere else: whoever asked only sees a time-out.
 		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
-			if errors.Is(err, nats.ErrPermissionViolation) {
-				health.Set(CheckNATS, err)
+			if !errors.Is(err, nats.ErrPermissionViolation) {
+				log.Debug("NATS reports an error", "error", err) // whoever asked has it too
+				return
 			}
+			health.Set(CheckNATS, err)
 			subject := ""
 			if s != nil {
 				subject = s.Subject
 			}
-			log.Error("NATS reports an error", "error", err, "subscription", subject)
+			log.Error("NATS denies a permission", "error", err, "subscription", subject)
 		}),
 	}
 	opts = append(opts, authOptions(&c)...)

@@ -60,13 +60,18 @@ func decodeCommand(s events.Subjects, subject string, h nats.Header, body []byte
 			return request{}, err
 		}
 	}
+	r.dropBrokenTrace()
+	return r, r.Validate() //nolint:wrapcheck // It names the fields.
+}
+
+// dropBrokenTrace forgets a trace that is none: it must not keep a command from its work.
+func (r *request) dropBrokenTrace() {
 	if !validTrace.MatchString(r.traceparent) {
-		r.traceparent, r.tracestate = "", "" // a broken trace must not keep a command from its work
+		r.traceparent, r.tracestate = "", ""
 	}
 	if len(r.tracestate) > maxTracestate || strings.ContainsFunc(r.tracestate, func(c rune) bool { return c < ' ' || c > '~' }) {
 		r.tracestate = ""
 	}
-	return r, r.Validate() //nolint:wrapcheck // It names the fields.
 }
 
 // validTrace is the form of a W3C traceparent.

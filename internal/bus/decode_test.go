@@ -61,7 +61,7 @@ func TestDecodeCommandInEveryForm(t *testing.T) {
 	}{
 		"plain":                           {body: body, want: full()},
 		"plain with a content type":       {header: contentType("application/json; charset=utf-8"), body: body, want: full()},
-		"plain with unknown fields":       {body: `{"user":"USR-1","member":"MBR-1","colour":{"deep":[1]}}`, want: named},
+		"plain with unknown fields":       {body: `{"user":"USR-1","member":"MBR-1","color":{"deep":[1]}}`, want: named},
 		"partner ids":                     {body: `{"user":"someone@example.com","member":"account-7"}`, want: events.Command{User: "someone@example.com", Member: "account-7"}},
 		"a trace in the header":           {header: nats.Header{"traceparent": {parent}}, body: body, want: full(), trace: parent},
 		"a trace header of another case":  {header: nats.Header{"Traceparent": {parent}}, body: body, want: full(), trace: parent},
@@ -72,7 +72,7 @@ func TestDecodeCommandInEveryForm(t *testing.T) {
 		"structured, without header":      {body: structuredEvent(`"data":` + body), want: full()},
 		"structured, data in base64":      {header: contentType(events.ContentType), body: structuredEvent(`"data_base64":"` + encoded + `"`), want: full()},
 		"structured, data of a +json":     {body: structuredEvent(`"datacontenttype":"application/vnd.app+json","data":` + body), want: full()},
-		"structured, unknown attributes":  {body: structuredEvent(`"colour":"red","time":"2026-08-01T12:00:00Z","data":` + body), want: full()},
+		"structured, unknown attributes":  {body: structuredEvent(`"color":"red","time":"2026-08-01T12:00:00Z","data":` + body), want: full()},
 		"structured, with a trace":        {header: nats.Header{"traceparent": {"00-" + strings.Repeat("1", 32) + "-" + strings.Repeat("2", 16) + "-00"}}, body: structuredEvent(`"traceparent":"` + parent + `","data":` + body), want: full(), trace: parent},
 		"structured, named by subject":    {subject: long, header: contentType(events.ContentType), body: structuredEvent(`"subject":"x"`), want: named},
 		"structured, null data":           {subject: long, body: structuredEvent(`"data":null`), want: named},

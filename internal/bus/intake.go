@@ -63,7 +63,7 @@ func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) 
 	}
 	jobs.Submit(&refresh.Job{
 		Ref: d.ref(), Command: r.Command, ID: id,
-		Source: refresh.SourceCommand, Lane: refresh.Interactive,
+		Source: sourceOf(m.Headers()), Lane: refresh.Interactive,
 		Deliveries:  d.meta.NumDelivered,
 		Traceparent: r.traceparent, Tracestate: r.tracestate,
 		Settle: d.settleAs(refresh.SourceCommand),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,6 +33,7 @@ func everywhere(t *testing.T, test func(t *testing.T, h *house)) {
 func TestStatesGuardTheirWrites(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, h *house) {
+		t.Helper()
 		s, k := h.States(), key(t, "MBR-1")
 		if _, seq, err := s.Last(t.Context(), k); seq != 0 || err != nil {
 			t.Errorf("a member without events: sequence %d, %v", seq, err)
@@ -71,6 +73,7 @@ func TestStatesGuardTheirWrites(t *testing.T) {
 func TestOneOfManyRivalsWins(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, h *house) {
+		t.Helper()
 		c := h.config
 		rivals := []*States{h.States(), h.open(c).States(), h.open(c).States()}
 		for n := range 20 {
@@ -148,6 +151,7 @@ func TestNoAnswerIsAnUnknownOutcome(t *testing.T) {
 func TestAnnouncementsAreStoredOnceAndNeverGoBack(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, h *house) {
+		t.Helper()
 		a, k := h.Announcements(), key(t, "MBR-1")
 		first, third := event(t, k, 1).Announcement("https://first"), event(t, k, 3).Announcement("https://third")
 		announced := func(e events.Event) bool {
@@ -188,7 +192,7 @@ func TestARepeatedScheduleDoesNotPostponeTheFirst(t *testing.T) {
 	t.Parallel()
 	h, k := newHouse(t, good()), key(t, "MBR-1")
 	for n := range 3 {
-		if err := h.Confirmations().Schedule(t.Context(), k, time.Now().Add(time.Duration(n)*time.Hour), fmt.Sprint(n)); err != nil {
+		if err := h.Confirmations().Schedule(t.Context(), k, time.Now().Add(time.Duration(n)*time.Hour), strconv.Itoa(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -248,7 +252,7 @@ func TestConfirmationsAreKnownToEveryWorkerAndCancelledByAny(t *testing.T) {
 		t.Fatal(err)
 	}
 	if early.Confirmations().Pending(k) || !early.Confirmations().Pending(other) {
-		t.Error("cancelling one member's confirmation is not just that")
+		t.Error("canceling one member's confirmation is not just that")
 	}
 	if n := h.state("MX_BACKGROUND").Msgs; n != 1 {
 		t.Errorf("%d messages, want the other member's", n)
@@ -301,10 +305,10 @@ func TestIDsThatCannotBeReadAreNotKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n, value := range []string{"{", `{}`, `{"user_guid":"USR-1","member_guid":"a.b"}`} {
-		if _, err := kv.Put(t.Context(), idKey("you", fmt.Sprint(n)), []byte(value)); err != nil {
+		if _, err := kv.Put(t.Context(), idKey("you", strconv.Itoa(n)), []byte(value)); err != nil {
 			t.Fatal(err)
 		}
-		if k, ok := h.IDs().Lookup(t.Context(), "you", fmt.Sprint(n)); ok {
+		if k, ok := h.IDs().Lookup(t.Context(), "you", strconv.Itoa(n)); ok {
 			t.Errorf("%s means %v", value, k)
 		}
 	}

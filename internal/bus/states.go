@@ -151,6 +151,7 @@ const (
 	headerContentType          = "Content-Type"
 	headerTraceparent          = "traceparent"
 	headerTracestate           = "tracestate"
+	headerSource               = "Memberwatch-Source"
 	expectedLastSubjSeqSubject = "Nats-Expected-Last-Subject-Sequence-Subject"
 	codeTemporarilyUnavailable = 10008
 	codeDuplicateInProcess     = 10158

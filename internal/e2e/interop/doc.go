@@ -1,0 +1,10 @@
+// Package interop has others read what memberwatch writes, and write what it
+// reads: the official CloudEvents SDKs for Go and JavaScript, the official NATS
+// client for JavaScript, ajv for the JSON Schemas, and the AsyncAPI parser. Its
+// tests run their programs, which are in ../js, against a real stream and a
+// running service; and the "subscribe" section of the README, copied and pasted.
+//
+// The JavaScript needs Node.js 18 or newer with npm. Where they are missing, or
+// the packages cannot be installed, these tests skip with a visible line;
+// REQUIRE_NODE=1 turns that into a failure.
+package interop

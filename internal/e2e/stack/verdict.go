@@ -1,0 +1,155 @@
+package stack
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
+	"github.com/memberwatch/memberwatch/internal/oracle"
+)
+
+// follower is the durable consumer by which the service follows events up.
+const follower = "memberwatch-follow"
+
+// secrets are the texts that must stand in no log and no event.
+func secrets() map[string]string {
+	return map[string]string{
+		"API key":            APIKey,
+		"Basic header value": base64.StdEncoding.EncodeToString([]byte(ClientID + ":" + APIKey)),
+	}
+}
+
+// uriHost is in every OAuth URI that the simulator gives out, and nowhere else.
+const uriHost = "oauth.mxsim.example"
+
+// CheckLogs fails the test if anything that the stack's programs wrote holds a secret.
+func CheckLogs(tb testing.TB, s Stack) {
+	tb.Helper()
+	forbidden := secrets()
+	forbidden["OAuth URI"] = uriHost
+	outputs := s.Outputs()
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		for line := range strings.Lines(outputs[name]) {
+			for what, secret := range forbidden {
+				if strings.Contains(line, secret) {
+					tb.Errorf("%s wrote the %s: %s", name, what, line)
+				}
+			}
+		}
+	}
+}
+
+// Quiet waits until the service has nothing left to do: no command, nothing in
+// the slow lane, and every event followed up.
+func (c *Customer) Quiet(tb testing.TB) {
+	tb.Helper()
+	inARow := 0
+	what := ""
+	defer func() {
+		if tb.Failed() && what != "" {
+			tb.Log("what was left: " + what)
+		}
+	}()
+	Eventually(tb, "the service has nothing left to do", func() bool {
+		if what = c.outstanding(tb.Context()); what != "" {
+			inARow = 0
+			return false
+		}
+		inARow++ // what has just left one queue may be about to enter the next
+		return inARow > 2
+	})
+}
+
+// outstanding says what the service still has to do, or that it cannot be told.
+func (c *Customer) outstanding(ctx context.Context) string {
+	for _, name := range []string{c.subjects.CommandStream(), c.subjects.BackgroundStream()} {
+		s, err := c.js.Stream(ctx, name)
+		if err != nil {
+			return err.Error()
+		}
+		if n := s.CachedInfo().State.Msgs; n > 0 {
+			return fmt.Sprintf("%d messages on %s", n, name)
+		}
+	}
+	cons, err := c.js.Consumer(ctx, c.subjects.EventStream(), follower)
+	if err != nil {
+		return err.Error()
+	}
+	if i := cons.CachedInfo(); i.NumPending > 0 || i.NumAckPending > 0 {
+		return fmt.Sprintf("%d events to follow up, %d in hand", i.NumPending, i.NumAckPending)
+	}
+	return ""
+}
+
+// Judge lets the oracle read all that was published and hold it against what the
+// simulator answered; then it refreshes every member and has the last states held
+// against what MX is now. It returns the last report.
+func Judge(tb testing.TB, s Stack, c *Customer, validate func([]byte) error) oracle.Report {
+	tb.Helper()
+	c.Quiet(tb)
+	c.check(tb, s, validate, nil)
+
+	var commands []events.Command
+	for _, r := range s.Sim().Members(tb) {
+		commands = append(commands, events.Command{User: r.UserGUID, Member: r.GUID})
+	}
+	ids := c.RefreshAll(tb, "last", len(commands), func(i int) events.Command { return commands[i] })
+	c.Results(tb, ids, len(ids))
+	c.Quiet(tb)
+	return c.check(tb, s, validate, s.Sim().Truths(tb))
+}
+
+func (c *Customer) check(tb testing.TB, s Stack, validate func([]byte) error, truths []Truth) oracle.Report {
+	tb.Helper()
+	answers := s.Sim().Log(tb, "")
+	opts := oracle.Options{
+		SameClock: true, Validate: validate, Secrets: slices.Collect(maps.Values(secrets())),
+		Reads: func(yield func(oracle.Read) bool) {
+			for _, e := range answers {
+				if heard(&e) && !yield(oracle.Read{Member: e.MemberGUID, Status: e.Status, Body: e.Member}) {
+					return
+				}
+			}
+		},
+	}
+	if truths != nil {
+		opts.Truth = func(yield func(string, []byte) bool) {
+			for _, t := range truths {
+				member := []byte(t.Member)
+				if string(member) == "null" {
+					member = nil
+				}
+				if !yield(t.MemberGUID, member) {
+					return
+				}
+			}
+		}
+	}
+	report, err := oracle.Check(tb.Context(), c.js, opts)
+	if err != nil {
+		tb.Fatalf("asking the oracle: %v", err)
+	}
+	if !report.OK() {
+		tb.Errorf("the oracle: %s", report)
+	}
+	return report
+}
+
+// heard reports whether an answer to a read reached the client as it was meant.
+func heard(e *mxsim.Entry) bool {
+	if e.Endpoint != "read" {
+		return false
+	}
+	switch e.Fault {
+	case mxsim.FaultCut, mxsim.FaultCutHead, mxsim.FaultHang, mxsim.FaultTruncate, mxsim.FaultOversize, mxsim.FaultNonJSON:
+		return false
+	default:
+		return true
+	}
+}
