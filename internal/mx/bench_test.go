@@ -12,6 +12,12 @@ import (
 	"time"
 )
 
+// The ids of the published example.
+const (
+	exampleUser   = "USR-fa7537f3-48aa-a683-a02a-b18940482f54"
+	exampleMember = "MBR-7c6f361b-e582-15b6-60c0-358f12466b4b"
+)
+
 // plainMember is what a member would be read into by way of encoding/json.
 type plainMember struct {
 	Member struct {
@@ -101,7 +107,7 @@ func BenchmarkReadMember(b *testing.B) {
 			}
 			b.Cleanup(c.Close)
 			for b.Loop() {
-				if _, err := c.ReadMember(b.Context(), "USR-fa7537f3-48aa-a683-a02a-b18940482f54", "MBR-7c6f361b-e582-15b6-60c0-358f12466b4b"); err != nil {
+				if _, err := c.ReadMember(b.Context(), exampleUser, exampleMember); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -112,7 +118,7 @@ func BenchmarkReadMember(b *testing.B) {
 			b.Cleanup(transport.CloseIdleConnections)
 			c := &http.Client{Transport: t.wrap(transport), Timeout: time.Minute}
 			for b.Loop() {
-				if err := plainRead(b.Context(), c, server.URL, "USR-fa7537f3-48aa-a683-a02a-b18940482f54", "MBR-7c6f361b-e582-15b6-60c0-358f12466b4b"); err != nil {
+				if err := plainRead(b.Context(), c, server.URL, exampleUser, exampleMember); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,23 +1,13 @@
 package mx
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"sync"
 	"time"
-)
-
-const (
-	// idleTimeout closes a connection before the other side does: load balancers commonly wait 60 s (AWS's default), and
-	// a request sent into a connection that is just being closed is lost.
-	idleTimeout = 50 * time.Second
-	// maxHeaderBytes bounds an answer's header; net/http's own default is 10 MiB.
-	maxHeaderBytes = 64 << 10
 )
 
 // Client calls the MX Platform API. It is safe for concurrent use.
@@ -26,7 +16,7 @@ type Client struct {
 	timeout     time.Duration
 	referral    OAuthOptions
 	credentials *credentials
-	transport   *http.Transport
+	transport   closingTransport
 	round       http.RoundTripper // transport, perhaps wrapped
 	template    *http.Request     // copied for every request
 	now         func() time.Time
@@ -44,7 +34,7 @@ func WithClock(now func() time.Time) Option {
 }
 
 // WithTransport wraps what sends the requests, to trace or to count them. The wrapper must keep http.RoundTripper's promise
-// not to modify a request: all requests share one header.
+// not to modify a request, as all requests share one header, and must not give one a body.
 func WithTransport(wrap func(http.RoundTripper) http.RoundTripper) Option {
 	return func(c *Client) { c.round = wrap(c.round) }
 }
@@ -64,10 +54,11 @@ func New(config Config, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(&config, base)
+	proxy, err := proxyFor(base)
 	if err != nil {
 		return nil, err
 	}
+	transport := newTransport(&config, base, proxy)
 	c := &Client{
 		base:      base,
 		timeout:   config.Timeout,
@@ -90,34 +81,10 @@ func New(config Config, options ...Option) (*Client, error) {
 	return c, nil
 }
 
-func newTransport(config *Config, base *url.URL) (*http.Transport, error) {
-	// All requests go to one host, so there is one answer to which proxy. Its error may quote a password.
-	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: base})
-	if err != nil {
-		return nil, errors.New("HTTPS_PROXY: not a proxy's URL: set it to one such as http://proxy:3128, or drop it")
-	}
-	http1 := new(http.Protocols)
-	http1.SetHTTP1(true)
-	return &http.Transport{
-		Proxy:                  http.ProxyURL(proxy),
-		DialContext:            (&net.Dialer{Timeout: config.Timeout}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
-		TLSHandshakeTimeout:    config.Timeout,
-		Protocols:              http1, // Package doc, "Why it looks the way it does".
-		DisableCompression:     true,  // Likewise.
-		MaxConnsPerHost:        config.MaxInFlight,
-		MaxIdleConns:           config.MaxInFlight,
-		MaxIdleConnsPerHost:    config.MaxInFlight,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-	}, nil
-}
-
 // Host returns the host name of the API, without a port: which MX this is, for the identity of what is learned from it.
 func (c *Client) Host() string { return c.base.Hostname() }
 
-// Close closes idle connections. Calls in flight go on; their connections are closed as they become idle when no later
-// call takes them.
+// Close closes the idle connections. Calls in flight go on; their connections are closed after their answer.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // Format writes which API this is a client of, and nothing else: the client holds credentials.

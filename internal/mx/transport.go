@@ -1,0 +1,169 @@
+package mx
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+)
+
+// closingTransport is what the client needs of a transport. *http.Transport is one, too.
+type closingTransport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
+// proxyFor returns the proxy to reach base by, nil for none. All requests go to one host, so there is one answer.
+func proxyFor(base *url.URL) (*url.URL, error) {
+	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: base})
+	if err != nil { // It may quote a password.
+		return nil, errors.New("HTTPS_PROXY: not a proxy's URL: set it to one such as http://proxy:3128, or drop it")
+	}
+	return proxy, nil
+}
+
+// newTransport returns the transport for all requests to base: ours, or net/http's where a proxy stands between.
+func newTransport(config *Config, base, proxy *url.URL) closingTransport {
+	dialer := &net.Dialer{Timeout: config.Timeout}
+	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+	if proxy != nil {
+		http1 := new(http.Protocols)
+		http1.SetHTTP1(true)
+		return &http.Transport{
+			Proxy:                  http.ProxyURL(proxy),
+			DialContext:            dialer.DialContext,
+			TLSClientConfig:        tlsConfig,
+			TLSHandshakeTimeout:    config.Timeout,
+			Protocols:              http1, // Package doc, "Why it looks the way it does".
+			DisableCompression:     true,  // Likewise.
+			MaxConnsPerHost:        config.MaxInFlight,
+			MaxIdleConns:           config.MaxInFlight,
+			MaxIdleConnsPerHost:    config.MaxInFlight,
+			IdleConnTimeout:        idleTimeout,
+			MaxResponseHeaderBytes: maxHeaderBytes,
+		}
+	}
+	port := base.Port()
+	if port == "" {
+		port = base.Scheme // net.Dialer knows the ports of http and https.
+	}
+	t := &transport{
+		dial:    dialer.DialContext,
+		address: net.JoinHostPort(base.Hostname(), port),
+		slots:   make(chan struct{}, config.MaxInFlight),
+	}
+	if base.Scheme == "https" {
+		tlsConfig.ServerName = base.Hostname()
+		tlsConfig.NextProtos = []string{"http/1.1"} // As http.Transport offers it.
+		t.tls = tlsConfig
+	}
+	return t
+}
+
+// transport is an http.RoundTripper for one host over kept-alive HTTP/1.1 connections. It runs on its caller's goroutine:
+// an exchange is a write and a read, where http.Transport passes it to two goroutines per connection and back, which
+// costs as much CPU again. What it lacks is what nobody here needs: request bodies, proxies, compression, HTTP/2.
+//
+// A connection belongs to one request until the last byte of its answer was read. The request's context bounds all of
+// it, the body included; a connection that was left at any other point than the end of an answer is closed.
+type transport struct {
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	address string
+	tls     *tls.Config // nil: none
+
+	// slots holds a token for every request in flight. As a request dials only when no connection is idle, or to
+	// replace one that it closed, there are never more connections than slots.
+	slots chan struct{}
+	pool  pool
+}
+
+// RoundTrip sends r and returns the answer, whose body has to be read to its end or closed, by one goroutine. A GET whose
+// kept-alive connection turns out to be closed before any byte of an answer came is sent once more, over a new connection.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := t.enter(r.Context()); err != nil {
+		return nil, err
+	}
+	resp, err := t.send(r)
+	if err != nil {
+		t.leave()
+	}
+	return resp, err
+}
+
+func (t *transport) send(r *http.Request) (*http.Response, error) {
+	if c := t.pool.take(); c != nil {
+		resp, err := t.exchange(c, r)
+		if err == nil || c.answered() || r.Method != http.MethodGet || r.Context().Err() != nil {
+			return resp, err
+		}
+	}
+	c, err := t.connect(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return t.exchange(c, r)
+}
+
+// exchange sends r over c and reads the header of the answer. From here on c belongs to the answer's body; when there is
+// no answer, or no body, it is done with.
+func (t *transport) exchange(c *conn, r *http.Request) (*http.Response, error) {
+	stop := context.AfterFunc(r.Context(), c.interrupt)
+	resp, err := c.exchange(r)
+	if err != nil {
+		stop()
+		_ = c.Close()
+		return nil, lostWhile(r.Context(), "waiting for the answer", err)
+	}
+	b := &body{ReadCloser: resp.Body, answer: resp, transport: t, conn: c, stop: stop}
+	if resp.Body == http.NoBody {
+		b.end(true)
+	} else {
+		resp.Body = b
+	}
+	return resp, nil
+}
+
+// lostWhile is err with what it kept us from, or why ctx ended when that is what broke the connection off.
+func lostWhile(ctx context.Context, doing string, err error) error {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// enter waits until there may be another request in flight.
+func (t *transport) enter(ctx context.Context) error {
+	err := ctx.Err()
+	if err == nil {
+		select {
+		case t.slots <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+		}
+	}
+	return lostWhile(ctx, "waiting for a connection", err)
+}
+
+func (t *transport) leave() { <-t.slots }
+
+// connect opens a connection, its TLS included.
+func (t *transport) connect(ctx context.Context) (*conn, error) {
+	raw, err := t.dial(ctx, "tcp", t.address)
+	if err != nil {
+		return nil, lostWhile(ctx, "connecting", err)
+	}
+	c := newConn(raw)
+	if t.tls != nil {
+		if err := c.handshake(ctx, t.tls); err != nil {
+			_ = raw.Close()
+			return nil, lostWhile(ctx, "connecting", err)
+		}
+	}
+	return c, nil
+}
+
+// CloseIdleConnections ends the keeping of connections: the idle ones are closed now, the others after their answer.
+func (t *transport) CloseIdleConnections() { t.pool.close() }
