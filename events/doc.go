@@ -31,6 +31,35 @@
 // what they do not know. The schemas of the same contract, for other languages,
 // are in the module's schemas folder.
 //
+// What counts as the contract: types, subjects and stream names, CloudEvents
+// attributes, the fields of events, commands, results and dead letters with their
+// types and meanings, and the exported names of this package and of those below
+// it. An upgrade, within a major version,
+//
+//   - may add types, optional fields of commands, fields of everything else,
+//     attributes, values of an enumeration, categories of dead letters, subjects;
+//   - never removes, renames or retypes a field, lets one be missing or null that
+//     never was, requires one that was not, narrows an enumeration, a pattern or a
+//     range, or moves a type to another subject or stream;
+//   - reads every event that an older version wrote: streams keep them for years.
+//
+// A status that MX adds makes a new type ("member." and its name) at once, without
+// an upgrade; it has the schema of member events in general until a version knows
+// it. Texts meant for people, such as an error's message or a result's reason, may
+// change at any time.
+//
+// A change that breaks would come as the next major version beside this one: its
+// own schemas (dataschema ends in v2/<type>.json) on subjects of its own, with both
+// published for a time that the change log names. A dataschema is
+// https://github.com/memberwatch/memberwatch/schemas/v1/<type>.json: the last two
+// segments are the path in the schemas folder, and v1 changes only with the major
+// version.
+//
+// Tests hold this. The golden files, one of each message as it once was on the
+// wire, are added to and never edited, as their committed digests show; all of
+// them must go on decoding. Package schemas/compat compares the schemas with those
+// of the last release and names the field of a change that breaks.
+//
 // The package imports the standard library and the CloudEvents SDK's event
 // package, nothing else, so that depending on it stays cheap.
 package events

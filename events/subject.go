@@ -123,6 +123,10 @@ func (s Subjects) Result(commandID string) string {
 	return s.prefix + ".results.member.refresh." + commandID
 }
 
+// API is where requests to an endpoint of the service are sent, such as
+// [APIRefresh]. The answer comes to the reply subject.
+func (s Subjects) API(endpoint string) string { return s.prefix + ".api.member." + endpoint }
+
 // DeadLetters is the filter of all dead letters.
 func (s Subjects) DeadLetters() string { return s.prefix + ".deadletters.*" }
 

@@ -14,11 +14,16 @@
 // a type refers to it and adds only what is special about the type. Those are
 // generated from the catalog, [events.Types], by go test ./schemas -update.
 //
+// asyncapi.yaml is the same contract as an AsyncAPI document, README.md a catalog
+// for people; both are generated in the same way. [Export] writes all of it.
+//
 // # Compatibility
 //
 // Within v1, fields and types are only added. The schemas therefore allow fields
 // and attributes that they do not name, except those that the contract says are
 // never there: metadata, credentials, and an OAuth URI outside announcements.
+// Package compat holds every change against the schemas that were released, and
+// names the field of one that breaks.
 package schemas
 
 import (
@@ -44,11 +49,12 @@ const (
 	DeadLetter = "deadletter.json"            // a dead letter
 )
 
-// dir is the folder of the current major version.
-const dir = "v1"
+// Version is the major version of the contract, and the folder of its schemas. A
+// change that could break a consumer would begin the next, beside this one.
+const Version = "v1"
 
 // base is what every $id begins with.
-const base = "https://github.com/memberwatch/memberwatch/schemas/" + dir + "/"
+const base = "https://github.com/memberwatch/memberwatch/schemas/" + Version + "/"
 
 // Schema is one schema file.
 type Schema struct {
@@ -59,7 +65,7 @@ type Schema struct {
 
 // All returns every schema, sorted by name.
 func All() []Schema {
-	entries, err := FS.ReadDir(dir) // sorted
+	entries, err := FS.ReadDir(Version) // sorted
 	if err != nil {
 		panic(fmt.Sprintf("schemas: reading embedded folder: %v", err)) // the compiler embedded it
 	}
@@ -76,7 +82,7 @@ func All() []Schema {
 
 // ByName returns the schema in the file v1/name.
 func ByName(name string) (Schema, error) {
-	b, err := FS.ReadFile(path.Join(dir, name))
+	b, err := FS.ReadFile(path.Join(Version, name))
 	if err != nil {
 		return Schema{}, fmt.Errorf("reading schema %q: %w", name, err)
 	}

@@ -95,6 +95,9 @@ func newContract(s events.Subjects) contract {
 		{"events", s.EventStream(), s.Events()},
 		{"announcements with OAuth URIs", s.OAuthStream(), s.OAuth()},
 		{"results of commands", "", s.Result("<command_id>")},
+		{"request: refresh and answer when done", "", s.API(events.APIRefresh)},
+		{"request: last known state", "", s.API(events.APIGet)},
+		{"request: fresh OAuth URI, for the caller alone", "", s.API(events.APIOAuthURI)},
 		{"dead letters", s.DeadLetterStream(), s.DeadLetters()},
 		{"scheduled reads, for workers only", s.BackgroundStream(), s.Background()},
 	}
@@ -111,7 +114,7 @@ func (p *program) printContract(c contract) {
 	for _, s := range c.Subjects {
 		stream := s.Stream
 		if stream == "" {
-			stream = "none: listen first"
+			stream = "none: core NATS"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", s.What, s.Subject, stream)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/memberwatch/memberwatch/internal/mx"
 	"github.com/memberwatch/memberwatch/internal/observe"
 	"github.com/memberwatch/memberwatch/internal/refresh"
+	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
 // config is every setting of the service: each package owns its own.
@@ -21,6 +22,7 @@ type config struct {
 	Bus     bus.Config
 	MX      mx.Config
 	Refresh refresh.Config
+	Webhook webhook.Config
 	Observe observe.Config
 	Local   localConfig
 }
@@ -45,7 +47,7 @@ func (c *localConfig) Problems() []error {
 
 // parts are the packages' configurations, in the order in which they are shown.
 func (c *config) parts() []any {
-	return []any{&c.MX, &c.Bus, &c.Local, &c.Refresh, &c.Observe}
+	return []any{&c.MX, &c.Bus, &c.Local, &c.Refresh, &c.Webhook, &c.Observe}
 }
 
 // loadConfig reads the settings and returns every problem with them at once.

@@ -5,7 +5,8 @@
 //   - config.go, settings.go: the environment, read so that every problem is
 //     named at once.
 //   - serve.go, worker.go: the service. metrics.go: what it measures of MX.
-//   - customer.go: the service from outside, for refresh, events, member, verify.
+//   - customer.go: the service from outside, for refresh, events, member, verify,
+//     oauth-uri. webhook.go: as MX sees it.
 //   - line.go: commands and events for people.
 //   - stage.go, audience.go, story.go, demo.go: the demonstration. dev.go: the
 //     same parts, to play with.

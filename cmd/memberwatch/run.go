@@ -50,7 +50,7 @@ them. Exit codes: 0 fine, 1 failed, 2 wrong usage or settings.`,
   MX_CLIENT_ID=… MX_API_KEY_FILE=… memberwatch serve
   memberwatch refresh USR-1 MBR-1 --wait`,
 		p.serveCommand(), p.demoCommand(), p.devCommand(), p.refreshCommand(), p.eventsCommand(), p.memberCommand(),
-		p.catalogCommand(), p.topologyCommand(), p.verifyCommand(), p.healthcheckCommand(), p.versionCommand(),
+		p.oauthURICommand(), p.webhookCommand(), p.catalogCommand(), p.topologyCommand(), p.verifyCommand(), p.healthcheckCommand(), p.versionCommand(),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true // exitCode reports, once
 	root.CompletionOptions.HiddenDefaultCmd = true

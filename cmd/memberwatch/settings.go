@@ -12,6 +12,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/memberwatch/memberwatch/internal/mx"
+	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
 // setting is one variable of the environment, as a field of a configuration
@@ -38,7 +39,7 @@ func settings(parts ...any) []setting {
 			_, value, _ := strings.Cut(options, "default=")
 			all = append(all, setting{
 				Name: name, Default: value, Meaning: f.Tag.Get("desc"),
-				Secret: f.Type == reflect.TypeFor[mx.Secret](), form: f.Type,
+				Secret: f.Type == reflect.TypeFor[mx.Secret]() || f.Type == reflect.TypeFor[webhook.Secret](), form: f.Type,
 			})
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,6 +18,7 @@ import (
 	"github.com/memberwatch/memberwatch/internal/mx"
 	"github.com/memberwatch/memberwatch/internal/observe"
 	"github.com/memberwatch/memberwatch/internal/refresh"
+	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
 // worker is the service without its surroundings: what serve, dev and demo run.
@@ -28,7 +30,11 @@ type worker struct {
 	bus     *bus.Bus
 	mx      *mx.Client
 	service *refresh.Service
+	doors   []door
 }
+
+// A door brings what no lane fetches: it runs until ctx ends.
+type door interface{ Run(ctx context.Context) error }
 
 // readinessChecks are what must be well for the service to be ready.
 func readinessChecks() []string {
@@ -78,7 +84,12 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 		Jitter: rand.Float64,
 	})
 	collectors := append(w.bus.Metrics(), w.service.Metrics()...)
-	for _, m := range append(append(collectors, calls.collectors()...), health.Collectors()...) {
+	opened, err := w.openDoors(ctx)
+	if err != nil {
+		return nil, err
+	}
+	collectors = append(append(collectors, opened...), calls.collectors()...)
+	for _, m := range append(collectors, health.Collectors()...) {
 		if err := registry.Register(m); err != nil {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
@@ -94,21 +105,52 @@ func (c *config) identity(mxHost string) bus.Identity {
 	}
 }
 
-// run works until ctx ends, then stops in order: no more fetching, what has not
-// begun is handed back, what is in work is finished within SHUTDOWN_TIMEOUT.
+// openDoors makes the doors beside the lanes, and returns their metrics.
+func (w *worker) openDoors(ctx context.Context) ([]prometheus.Collector, error) {
+	api := bus.NewAPI(w.bus, w.service, bus.APIOptions{
+		Version: version, MaxInHand: requestsPerCall * w.config.MX.MaxInFlight,
+		Farewell: w.config.Refresh.ShutdownTimeout, Log: w.log,
+	})
+	w.doors = append(w.doors, api)
+	if !w.config.Webhook.Enabled() {
+		return api.Metrics(), nil
+	}
+	handler := webhook.NewHandler(&w.config.Webhook, func(ctx context.Context, c events.Command) error {
+		return w.bus.Enqueue(ctx, c, refresh.SourceWebhook)
+	}, w.log)
+	port, err := webhook.Listen(ctx, &w.config.Webhook, handler, w.log)
+	if err != nil {
+		return nil, err
+	}
+	w.doors = append(w.doors, port)
+	w.log.Info("taking webhooks", "addr", port.Addr().String(), "tls", w.config.Webhook.TLSCert != "")
+	return append(api.Metrics(), handler.Metrics()...), nil
+}
+
+// requestsPerCall bounds the requests in hand, as a multiple of MX_MAX_IN_FLIGHT:
+// who comes after so many would wait in vain.
+const requestsPerCall = 16
+
+// run works until ctx ends, then stops in order: no more fetching and no more
+// requests, what has not begun is handed back, what is in work is finished within
+// SHUTDOWN_TIMEOUT.
 func (w *worker) run(ctx context.Context) error {
+	working, stop := context.WithCancel(ctx)
+	defer stop()
 	side, stopSide := context.WithCancel(ctx)
+	defer stopSide()
 	parked := make(chan error, 1)
 	go func() { parked <- w.service.Run(side) }()
-	fetched := make(chan error, 1)
-	go func() { fetched <- w.bus.Run(ctx, w.service) }()
+	ended := make(chan error, 1)
+	go func() { ended <- w.receive(working) }()
 	var err error
 	select {
 	case <-ctx.Done():
-	case err = <-fetched:
-		fetched <- nil
+	case err = <-ended:
+		ended <- nil
 	}
 	w.health.Drain()
+	stop()
 	stopSide()
 	err = errors.Join(err, <-parked)
 
@@ -118,7 +160,28 @@ func (w *worker) run(ctx context.Context) error {
 	if late := w.service.Stop(limit); late != nil {
 		w.log.Warn("SHUTDOWN_TIMEOUT passed; work in hand was cut off and handed back", "timeout", w.config.Refresh.ShutdownTimeout)
 	}
-	return errors.Join(err, <-fetched)
+	return errors.Join(err, <-ended)
+}
+
+// receive takes in what comes by the lanes and the doors until ctx ends.
+func (w *worker) receive(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	parts := []func(context.Context) error{func(ctx context.Context) error { return w.bus.Run(ctx, w.service) }}
+	for _, d := range w.doors {
+		parts = append(parts, d.Run)
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, len(parts))
+	for i, run := range parts {
+		wg.Go(func() {
+			if errs[i] = run(ctx); errs[i] != nil {
+				cancel() // half a service looks like a whole one
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // close ends the connections. Acknowledgements on their way are sent first.

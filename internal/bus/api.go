@@ -35,6 +35,7 @@ type APIOptions struct {
 	MaxInHand int
 	// Farewell is how long requests in hand may still take when the API ends.
 	Farewell time.Duration
+	Log      *slog.Logger
 }
 
 // API answers requests as the micro service "memberwatch". All workers of an
@@ -60,7 +61,7 @@ type API struct {
 
 // NewAPI returns an API that answers once it runs.
 func NewAPI(b *Bus, s Service, o APIOptions) *API {
-	return &API{bus: b, service: s, options: o, log: b.log, metrics: newAPIMetrics()}
+	return &API{bus: b, service: s, options: o, log: o.Log, metrics: newAPIMetrics()}
 }
 
 // Run answers requests until ctx ends, then lets those in hand finish, for as

@@ -10,6 +10,9 @@
 //   - states.go, announcements.go, confirmations.go, ids.go: the ports of package
 //     refresh, each on its stream.
 //   - deadletters.go: what could not be carried out, kept to be seen.
+//   - enqueue.go: commands that come by another door, webhooks.
+//   - api.go: request/reply; api_calls.go: what each endpoint does; api_describe.go:
+//     what NATS tools are told of it.
 //
 // # Rules of the house
 //

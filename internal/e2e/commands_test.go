@@ -126,10 +126,10 @@ func burst(t *scene) {
 	t.followedUp(c.Member)
 	t.Sim().Inject(t, mxsim.Fault{Kind: mxsim.FaultLatency, Member: c.Member, Delay: 300 * time.Millisecond})
 	t.Sim().Set(t, c.Member, mxsim.Patch{"connection_status": "DEGRADED"})
-	before := t.Sim().Reads(t, c.Member)
+	before := t.Sim().ReadsOf(t, c.Member)
 	ids := t.bank.RefreshAll(t, "burst", commands, func(int) events.Command { return c })
 	t.bank.Results(t, ids, commands)
-	if reads := t.Sim().Reads(t, c.Member) - before; reads > commands/10 {
+	if reads := t.Sim().ReadsOf(t, c.Member) - before; reads > commands/10 {
 		t.Errorf("%d refreshes made %d reads", commands, reads)
 	}
 	if h := t.bank.History(c.Member); len(h) != 2 {

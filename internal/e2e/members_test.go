@@ -30,7 +30,7 @@ func (t *scene) becomes(c events.Command, want events.Type, after events.Event) 
 // followedUp waits until the first event of a newcomer has had its second read.
 func (t *scene) followedUp(member string) {
 	t.Helper()
-	stack.Eventually(t, "the first event is followed up", func() bool { return t.Sim().Reads(t, member) >= 2 })
+	stack.Eventually(t, "the first event is followed up", func() bool { return t.Sim().ReadsOf(t, member) >= 2 })
 }
 
 func checkAction(t *scene, e events.Event, who events.Actor, what events.ActionKind) {

@@ -142,12 +142,12 @@ func TestAnAnnouncementWaitsWhileMXCannotBeAsked(t *testing.T) {
 // cannotAnnounce is a worker whose announcements are refused while it holds.
 func cannotAnnounce(broken *atomic.Bool) func(*refresh.Deps) {
 	return func(d *refresh.Deps) {
-		real := d.Announcements
-		d.Announcements = &announcements{real, func(ctx context.Context, e events.Event) error {
+		inner := d.Announcements
+		d.Announcements = &announcements{inner, func(ctx context.Context, e events.Event) error {
 			if broken.Load() {
 				return errors.New("refused by the test")
 			}
-			return real.Announce(ctx, e)
+			return inner.Announce(ctx, e)
 		}}
 	}
 }

@@ -18,10 +18,10 @@ func TestARivalsWriteBetweenRecallAndPublishHasTheMemberReadAgain(t *testing.T) 
 	var once sync.Once
 	var k events.Key
 	r = refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
-		real := d.States
-		d.States = &states{real, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+		inner := d.States
+		d.States = &states{inner, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
 			once.Do(func() { rival(t, r, k, 1, events.StatusDegraded) })
-			return real.Append(ctx, e, after)
+			return inner.Append(ctx, e, after)
 		}}
 	}})
 	k = r.AddMember(status("CONNECTED"))
@@ -40,9 +40,9 @@ func TestARivalsWriteBetweenReadAndConclusionHasTheMemberReadAgain(t *testing.T)
 	var armed atomic.Bool
 	var k events.Key
 	r = refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
-		real := d.MX
-		d.MX = &readers{real, func(ctx context.Context, user, member string) (mx.Member, error) {
-			m, err := real.ReadMember(ctx, user, member)
+		inner := d.MX
+		d.MX = &readers{inner, func(ctx context.Context, user, member string) (mx.Member, error) {
+			m, err := inner.ReadMember(ctx, user, member)
 			if armed.CompareAndSwap(true, false) {
 				rival(t, r, k, 2, events.StatusDegraded)
 			}
@@ -102,15 +102,15 @@ func TestAPublicationWithoutAnswer(t *testing.T) {
 			var attempts atomic.Int32
 			var late events.Event
 			r := refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
-				real := d.States
-				d.States = &states{real, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+				inner := d.States
+				d.States = &states{inner, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
 					switch n := attempts.Add(1); {
 					case n == 1:
-						return tc.first(ctx, real, e, after, &late)
+						return tc.first(ctx, inner, e, after, &late)
 					case n == 2 && tc.second != nil:
-						return tc.second(ctx, real, e, after, &late)
+						return tc.second(ctx, inner, e, after, &late)
 					}
-					return real.Append(ctx, e, after)
+					return inner.Append(ctx, e, after)
 				}}
 			}})
 			k := r.AddMember(status("CONNECTED"))
@@ -130,9 +130,9 @@ func TestAnAnnouncementFollowsAPublicationWhoseAnswerWasLost(t *testing.T) {
 	t.Parallel()
 	var once sync.Once
 	r := refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
-		real := d.States
-		d.States = &states{real, func(ctx context.Context, e events.Event, after uint64) (seq uint64, err error) {
-			seq, err = real.Append(ctx, e, after)
+		inner := d.States
+		d.States = &states{inner, func(ctx context.Context, e events.Event, after uint64) (seq uint64, err error) {
+			seq, err = inner.Append(ctx, e, after)
 			once.Do(func() { err = refresh.ErrOutcomeUnknown })
 			return seq, err
 		}}
@@ -148,12 +148,12 @@ func TestAMemberThatRivalsKeepWritingIsTriedAgainLater(t *testing.T) {
 	t.Parallel()
 	var conflicts atomic.Int32
 	r := refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
-		real := d.States
-		d.States = &states{real, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+		inner := d.States
+		d.States = &states{inner, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
 			if conflicts.Add(1) <= 10 {
 				return 0, refresh.ErrConflict
 			}
-			return real.Append(ctx, e, after)
+			return inner.Append(ctx, e, after)
 		}}
 	}})
 	k := r.AddMember(status("CONNECTED"))

@@ -207,7 +207,7 @@ func (c *cycle) conclude(ctx context.Context, last *known, o events.Outcome, rea
 		j := c.serving[0]
 		c.serving = c.serving[1:]
 		r := c.result(last, o)
-		if o == events.OutcomeUnchanged && j.Deliveries > 1 && last.cause.id == j.ID && j.Source == SourceCommand {
+		if o == events.OutcomeUnchanged && j.Deliveries > 1 && last.cause.id == j.ID && j.Lane == Interactive {
 			// An earlier delivery of this very command published the event and died before it could say so.
 			r.Outcome, r.EventID, r.EventType = events.OutcomeChanged, last.eventID, last.eventType
 		}

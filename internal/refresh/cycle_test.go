@@ -190,8 +190,8 @@ func TestCommandsForOneMemberShareAReadAndGetAResultEach(t *testing.T) {
 			t.Errorf("%d results of command %s", len(got), id)
 		}
 	}
-	if e := r.Events(k)[0]; e.CorrelationID != "1" {
-		t.Errorf("correlation id %q, want that of the first command", e.CorrelationID)
+	if e := r.Events(k)[0]; len(r.Results(e.CorrelationID)) != 1 || r.Result(e.CorrelationID).EventID != e.ID {
+		t.Errorf("correlation id %q, want that of a command whose read it was", e.CorrelationID)
 	}
 }
 

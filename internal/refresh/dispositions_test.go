@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
@@ -211,7 +212,7 @@ func TestBudgetCountsFailuresOfOneJobAndForgetsItWhenSettled(t *testing.T) {
 	b.settle("a")
 	spend("a", time.Second, 0)
 	for n := range budgetSize + 10 {
-		b.spend(fmt.Sprint(n), at, time.Second)
+		b.spend(strconv.Itoa(n), at, time.Second)
 	}
 	if n := b.spent.Len(); n != budgetSize {
 		t.Errorf("%d jobs remembered, want %d", n, budgetSize)

@@ -18,12 +18,12 @@ import (
 func panicking(times int32) func(int, *refresh.Deps) {
 	var n atomic.Int32
 	return func(_ int, d *refresh.Deps) {
-		real := d.MX
-		d.MX = &readers{real, func(ctx context.Context, user, member string) (mx.Member, error) {
+		inner := d.MX
+		d.MX = &readers{inner, func(ctx context.Context, user, member string) (mx.Member, error) {
 			if n.Add(1) <= times {
 				panic("provoked")
 			}
-			return real.ReadMember(ctx, user, member)
+			return inner.ReadMember(ctx, user, member)
 		}}
 	}
 }

@@ -115,8 +115,10 @@ func TestWhatIsMissedBetweenTwoReadsIsCaughtByTheFollowUp(t *testing.T) {
 func TestALastEventThatCannotBeReadIsNeverTakenForAFirstSight(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]func(other events.Event) string{
-		"no JSON":       func(events.Event) string { return "{" },
-		"another event": func(events.Event) string { return `{"specversion":"1.0","id":"1","source":"/x","type":"com.example.else"}` },
+		"no JSON": func(events.Event) string { return "{" },
+		"another event": func(events.Event) string {
+			return `{"specversion":"1.0","id":"1","source":"/x","type":"com.example.else"}`
+		},
 		"another member's": func(other events.Event) string {
 			b, err := other.Encode()
 			if err != nil {

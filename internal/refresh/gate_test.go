@@ -203,9 +203,10 @@ func TestGateProbesMoreAndMoreSlowlyWhileMXRefusesUs(t *testing.T) {
 	t.Parallel()
 	s := newGateStory(t, 64)
 	s.answer(1, failure(mx.Unauthorized))
-	for _, want := range []time.Duration{2, 4, 8, 16, 30, 30} {
-		if waited, _ := s.probe(failure(mx.Forbidden)); waited != want*time.Second {
-			t.Errorf("probe after %s, want %s", waited, want*time.Second)
+	for _, seconds := range []int{2, 4, 8, 16, 30, 30} {
+		want := time.Duration(seconds) * time.Second
+		if waited, _ := s.probe(failure(mx.Forbidden)); waited != want {
+			t.Errorf("probe after %s, want %s", waited, want)
 		}
 	}
 	if _, got := s.probe(nil); got != closed {
@@ -298,6 +299,7 @@ func TestGateOpensItsWindowFourfoldEachRoundTrip(t *testing.T) {
 func TestGateWindowBeginsAgainAfterAnOutageAndAfterIdleness(t *testing.T) {
 	t.Parallel()
 	grown := func(t *testing.T) *gateStory {
+		t.Helper()
 		s := newGateStory(t, 64)
 		for range 3 {
 			s.answerAll()

@@ -23,13 +23,15 @@ type Source string
 // The sources.
 const (
 	SourceCommand  Source = "command"
+	SourceWebhook  Source = "webhook" // a command that MX's webhook made
+	SourceRequest  Source = "request" // request/reply: no message, so nothing that could come again
 	SourceFollowUp Source = "follow_up"
 	SourceDeletion Source = "deletion"
 )
 
-// Job is one thing in hand: a message of a lane, decoded and validated.
+// Job is one thing in hand: a message of a lane, or a request, decoded and validated.
 type Job struct {
-	// Ref names the message for good: stream and sequence.
+	// Ref names the message for good: stream and sequence. Of a request, its id.
 	Ref string
 	// Command says which member, and whether to aggregate. It is valid.
 	Command events.Command

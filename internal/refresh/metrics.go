@@ -59,7 +59,7 @@ func newMetrics() *metrics {
 		string(events.OutcomeChanged), string(events.OutcomeUnchanged), string(events.OutcomeNotFound), string(events.OutcomeFailed),
 		outcomeRetried, outcomeReturned,
 	}
-	for _, s := range []Source{SourceCommand, SourceFollowUp, SourceDeletion} {
+	for _, s := range []Source{SourceCommand, SourceWebhook, SourceRequest, SourceFollowUp, SourceDeletion} {
 		m.taken[s] = m.jobs.WithLabelValues(string(s))
 		for _, o := range outcomes {
 			m.ended[ending{s, o}] = m.outcomes.WithLabelValues(string(s), o)

@@ -135,12 +135,12 @@ func TestAPanicWhileIDsAreResolvedAgainLosesNoCommand(t *testing.T) {
 	t.Parallel()
 	var armed atomic.Bool
 	r := refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
-		real := d.MX
-		d.MX = &readers{MX: real, read: func(ctx context.Context, user, member string) (mx.Member, error) {
+		inner := d.MX
+		d.MX = &readers{MX: inner, read: func(ctx context.Context, user, member string) (mx.Member, error) {
 			if user == "customer-7" && armed.CompareAndSwap(true, false) {
 				panic("resolving")
 			}
-			return real.ReadMember(ctx, user, member)
+			return inner.ReadMember(ctx, user, member)
 		}}
 	}})
 	u := addUser(t, r, "customer-7")

@@ -130,7 +130,7 @@ func (s *Service) Stop(ctx context.Context) error {
 
 // settle ends a job.
 func (s *Service) settle(j *Job, v Verdict) {
-	if v.Disposition == Done || v.Disposition == Dead {
+	if v.Disposition == Done || v.Disposition == Dead || j.Source == SourceRequest { // no request comes again
 		s.budget.settle(j.Ref)
 	}
 	if j.Confirms != nil && (v.Disposition == Done || v.Disposition == Dead) {

@@ -45,6 +45,8 @@ type Containers struct {
 	authCert []byte
 	sim      *Sim
 	nats     []string // where customers connect
+	servers  []*container
+	proxies  []*Proxy // in front of the nodes of a cluster
 
 	mu       sync.Mutex
 	programs []*container
@@ -94,22 +96,22 @@ func (s *Containers) startNATS(tb testing.TB) {
 	for i := range routes {
 		routes[i] = "nats://" + node(i) + ":6222"
 	}
-	started := make([]*container, s.nodes)
-	for i := range started {
+	for i := range s.nodes {
 		cmd := []string{"--jetstream", "--store_dir", "/data", "--name", node(i), "--http_port", "8222"}
 		if s.nodes > 1 {
 			cmd = append(cmd, "--cluster_name", "journeys", "--cluster", "nats://0.0.0.0:6222", "--routes", strings.Join(routes, ","))
 		}
-		started[i] = s.run(tb, node(i), image("NATS_IMAGE", natsImage),
-			testcontainers.WithCmd(cmd...), testcontainers.WithExposedPorts(natsPort, monitorPort))
+		s.servers = append(s.servers, s.run(tb, node(i), image("NATS_IMAGE", natsImage),
+			testcontainers.WithCmd(cmd...), testcontainers.WithExposedPorts(natsPort, monitorPort)))
 	}
-	for _, c := range started { // each waits for the others
-		monitor := c.endpoint(tb, "http", monitorPort)
-		Eventually(tb, c.name+" is healthy", func() bool {
-			status, _ := get(tb, monitor+"/healthz")
-			return status == http.StatusOK
-		})
-		s.nats = append(s.nats, c.endpoint(tb, "nats", natsPort))
+	for i, c := range s.servers { // each waits for the others
+		s.Healthy(tb, i)
+		if s.nodes == 1 {
+			s.nats = append(s.nats, c.endpoint(tb, "nats", natsPort))
+			continue
+		}
+		s.proxies = append(s.proxies, s.front(tb, i))
+		s.nats = append(s.nats, "nats://"+s.proxies[i].Addr())
 	}
 }
 

@@ -10,14 +10,17 @@ import (
 // frozen, thawed and replaced, in any order.
 type Crew struct {
 	stack   Stack
+	env     []Env
 	workers []Program
 	hired   int
 }
 
 // NewCrew starts n workers on the NATS that s has, and returns when all are ready.
-func NewCrew(tb testing.TB, s Stack, n int) *Crew {
+// Of several settings the first is for worker 0, the second for worker 1, and so on
+// from the first again.
+func NewCrew(tb testing.TB, s Stack, n int, env ...Env) *Crew {
 	tb.Helper()
-	c := &Crew{stack: s, workers: make([]Program, n)}
+	c := &Crew{stack: s, env: append(env, nil)[:max(len(env), 1)], workers: make([]Program, n)}
 	for i := range c.workers {
 		c.hire(tb, i)
 	}
@@ -30,8 +33,11 @@ func NewCrew(tb testing.TB, s Stack, n int) *Crew {
 func (c *Crew) hire(tb testing.TB, i int) {
 	tb.Helper()
 	c.hired++
-	c.workers[i] = c.stack.Beside(tb, fmt.Sprintf("worker %d (start %d)", i, c.hired), nil)
+	c.workers[i] = c.stack.Beside(tb, fmt.Sprintf("worker %d (start %d)", i, c.hired), c.env[i%len(c.env)])
 }
+
+// Worker is who has place i now.
+func (c *Crew) Worker(i int) Program { return c.workers[i] }
 
 // Kill ends worker i with SIGKILL.
 func (c *Crew) Kill(tb testing.TB, i int) {

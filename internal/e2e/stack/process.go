@@ -43,6 +43,9 @@ type process struct {
 	out  output
 	done chan struct{} // closed when the process is gone
 	code int
+
+	served sync.Once
+	http   string // see HTTP
 }
 
 // startProcess starts a program with nothing in its environment but env.
@@ -111,7 +114,8 @@ func (p *process) Wait(tb testing.TB) int {
 // HTTP implements Program.
 func (p *process) HTTP(tb testing.TB) string {
 	tb.Helper()
-	return "http://" + p.said(tb, "serving", "http")
+	p.served.Do(func() { p.http = "http://" + p.said(tb, "serving", "http") })
+	return p.http
 }
 
 // said waits for a log line with message msg and returns the value of key in it.

@@ -37,6 +37,11 @@ func OwnNATS() Option {
 	}
 }
 
+// StoreIn has NATS keep its store in dir.
+func StoreIn(dir string) Option {
+	return func(s *Processes) { s.data = dir }
+}
+
 // NewProcesses returns a stack without workers; they, NATS and the simulator are
 // gone when tb ends.
 func NewProcesses(tb testing.TB, b Binaries, options ...Option) *Processes {
@@ -97,6 +102,16 @@ func (s *Processes) Beside(tb testing.TB, name string, env Env) Program {
 	tb.Helper()
 	return s.worker(tb, name, Env{"NATS_URL": s.NATS()}, env)
 }
+
+// Use has workers that are started from now on run b.
+func (s *Processes) Use(b Binaries) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.binaries = b
+}
+
+// SimURL is where workers find the simulated MX.
+func (s *Processes) SimURL() string { return s.simURL }
 
 func (s *Processes) worker(tb testing.TB, name string, own, env Env) *process {
 	tb.Helper()

@@ -17,8 +17,9 @@ import (
 // Sim steers a simulated MX through its control API. Each method does one
 // request and ends the test when it is refused.
 type Sim struct {
-	base string
-	http *http.Client
+	base    string
+	http    *http.Client
+	answers answers
 }
 
 // NewSim returns a Sim for the simulator at base. A nil transport is the usual one.
@@ -109,8 +110,8 @@ func (s *Sim) Log(tb testing.TB, member string) []mxsim.Entry {
 	return log.Entries
 }
 
-// Reads is how often a member was read.
-func (s *Sim) Reads(tb testing.TB, member string) (n int) {
+// ReadsOf is how often a member was read.
+func (s *Sim) ReadsOf(tb testing.TB, member string) (n int) {
 	tb.Helper()
 	for _, e := range s.Log(tb, member) {
 		if e.Endpoint == "read" {
@@ -171,7 +172,8 @@ func lines[T any](tb testing.TB, s *Sim, path string) []T {
 // do makes a request, and decodes the answer into out unless that is nil.
 func (s *Sim) do(tb testing.TB, method, path string, in, out any) []byte {
 	tb.Helper()
-	text, err := s.request(tb, method, path, in)
+	// A test that has ended still takes back what it did; the client has a time limit.
+	text, err := s.request(context.WithoutCancel(tb.Context()), method, path, in)
 	if err == nil && out != nil {
 		err = json.Unmarshal(text, out)
 	}
@@ -181,8 +183,20 @@ func (s *Sim) do(tb testing.TB, method, path string, in, out any) []byte {
 	return text
 }
 
-func (s *Sim) request(tb testing.TB, method, path string, in any) ([]byte, error) {
-	tb.Helper()
+// Ask makes a request of the control API, for who may not end the test: in is
+// the body, and the answer is decoded into out, unless they are nil.
+func (s *Sim) Ask(ctx context.Context, method, path string, in, out any) error {
+	text, err := s.request(ctx, method, path, in)
+	if err == nil && out != nil {
+		err = json.Unmarshal(text, out)
+	}
+	if err != nil {
+		return fmt.Errorf("simulator: %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+func (s *Sim) request(ctx context.Context, method, path string, in any) ([]byte, error) {
 	body := []byte{}
 	if in != nil {
 		var err error
@@ -190,8 +204,7 @@ func (s *Sim) request(tb testing.TB, method, path string, in any) ([]byte, error
 			return nil, err
 		}
 	}
-	// A test that has ended still takes back what it did; the client has a time limit.
-	req, err := http.NewRequestWithContext(context.WithoutCancel(tb.Context()), method, s.base+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/memberwatch/memberwatch/events"
-	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
 	"github.com/memberwatch/memberwatch/internal/oracle"
 )
 
@@ -107,16 +106,8 @@ func Judge(tb testing.TB, s Stack, c *Customer, validate func([]byte) error) ora
 
 func (c *Customer) check(tb testing.TB, s Stack, validate func([]byte) error, truths []Truth) oracle.Report {
 	tb.Helper()
-	answers := s.Sim().Log(tb, "")
 	opts := oracle.Options{
-		SameClock: true, Validate: validate, Secrets: slices.Collect(maps.Values(secrets())),
-		Reads: func(yield func(oracle.Read) bool) {
-			for _, e := range answers {
-				if heard(&e) && !yield(oracle.Read{Member: e.MemberGUID, Status: e.Status, Body: e.Member}) {
-					return
-				}
-			}
-		},
+		SameClock: true, Validate: validate, Secrets: slices.Collect(maps.Values(secrets())), Reads: s.Sim().Reads(tb),
 	}
 	if truths != nil {
 		opts.Truth = func(yield func(string, []byte) bool) {
@@ -139,17 +130,4 @@ func (c *Customer) check(tb testing.TB, s Stack, validate func([]byte) error, tr
 		tb.Errorf("the oracle: %s", report)
 	}
 	return report
-}
-
-// heard reports whether an answer to a read reached the client as it was meant.
-func heard(e *mxsim.Entry) bool {
-	if e.Endpoint != "read" {
-		return false
-	}
-	switch e.Fault {
-	case mxsim.FaultCut, mxsim.FaultCutHead, mxsim.FaultHang, mxsim.FaultTruncate, mxsim.FaultOversize, mxsim.FaultNonJSON:
-		return false
-	default:
-		return true
-	}
 }

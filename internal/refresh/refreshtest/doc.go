@@ -5,7 +5,7 @@
 // [New] returns a [Rig] whose workers serve commands. A test steers MX by
 // [Rig.Sim], publishes by [Rig.Refresh], waits by [Rig.Result] or
 // [Rig.WaitIdle], and looks at what is stored by [Rig.Events] and its
-// neighbours. [Options.Wrap] puts a fault between the service and any of its
+// companions. [Options.Wrap] puts a fault between the service and any of its
 // ports; [Worker.Kill] ends a worker as a crash would.
 //
 //   - rig.go: the surroundings; worker.go: one process of the service.

@@ -40,6 +40,10 @@ type Options struct {
 	Bus     func(*bus.Config)
 	// Wrap may replace what a worker's service works with. worker counts from 0.
 	Wrap func(worker int, d *refresh.Deps)
+	// Jobs may replace what takes the jobs that a worker fetches: its service.
+	Jobs func(worker int, s *refresh.Service) bus.Jobs
+	// Connect returns further options of a worker's connection to NATS.
+	Connect func(worker int) []nats.Option
 	// AckWait replaces how long the server waits for a sign of life of a message
 	// in hand, for tests that kill workers; 0 leaves the service's own.
 	AckWait time.Duration

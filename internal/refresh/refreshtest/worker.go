@@ -46,7 +46,11 @@ func (r *Rig) StartWorker() *Worker {
 		cfg.URL += "," + s.URL()
 	}
 	name := fmt.Sprintf("worker%d", len(r.Workers))
-	if w.NC, err = bus.Connect(r.tb.Context(), cfg, name, w.Health, r.log, nats.ReconnectWait(10*time.Millisecond)); err != nil {
+	opts := []nats.Option{nats.ReconnectWait(10 * time.Millisecond)}
+	if r.options.Connect != nil {
+		opts = append(opts, r.options.Connect(len(r.Workers))...)
+	}
+	if w.NC, err = bus.Connect(r.tb.Context(), cfg, name, w.Health, r.log, opts...); err != nil {
 		r.tb.Fatal(err)
 	}
 	if w.Bus, err = bus.New(r.tb.Context(), w.NC, cfg, bus.Options{
@@ -63,6 +67,10 @@ func (r *Rig) StartWorker() *Worker {
 		r.options.Wrap(len(r.Workers), &deps)
 	}
 	w.Service = refresh.New(r.refresh, deps)
+	var jobs bus.Jobs = w.Service
+	if r.options.Jobs != nil {
+		jobs = r.options.Jobs(len(r.Workers), w.Service)
+	}
 	r.Workers = append(r.Workers, w)
 	r.tb.Cleanup(func() {
 		if err := w.Stop(); err != nil {
@@ -75,12 +83,15 @@ func (r *Rig) StartWorker() *Worker {
 		side, quit := context.WithCancel(ctx)
 		parked := make(chan error, 1)
 		go func() { parked <- w.Service.Run(side) }()
-		err := w.Bus.Run(ctx, w.Service)
+		err := w.Bus.Run(ctx, jobs)
 		quit()
 		w.ended <- errors.Join(err, <-parked)
 	}()
 	return w
 }
+
+// StopFetching has the worker take nothing more in hand. What it has goes on.
+func (w *Worker) StopFetching() { w.stop() }
 
 // Stop ends the worker as a signal would: in order, within SHUTDOWN_TIMEOUT. It
 // returns what fetching ended with. Once the worker has ended it does nothing.

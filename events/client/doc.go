@@ -1,0 +1,77 @@
+// Package client is a kit for those who act on memberwatch's events and ask it
+// for refreshes, over NATS.
+//
+// A consumer is a [Subscription]: the name of its durable consumer, and a handler
+// for each type of event it cares about.
+//
+//	c, err := client.New(nc, events.DefaultPrefix)
+//	...
+//	s, err := c.Subscribe(ctx, client.Subscription{
+//		Durable: "notifier",
+//		On:      map[events.Type]client.Handler{events.TypeDisconnected: notify},
+//	})
+//	...
+//	err = s.Run(ctx) // until ctx ends
+//
+// # What a subscription promises
+//
+// An event is acknowledged when its handler has returned nil, so each is handled
+// at least once. Events of one member are handled one after the other in the
+// order of the stream, those of different members at the same time. An event
+// whose handler fails holds back the later ones of its member and nobody else's;
+// it is tried again after a growing, jittered delay, and given up by a policy of
+// the consumer's choice: [DeadLetterTo], or [Stop], which is the default.
+//
+// A failing event waits for its next try inside the process, and the server is
+// told that it is being worked on. It is not handed back for the while (a
+// delayed nak), because the process that got it next would not know what to hold
+// back for it. What is in hand when a subscription stops is handed back at once;
+// what a killed process had in hand comes again when the server misses its signs
+// of life. A subscription that starts waits for such events, at most the ack wait
+// of its durable (30 s), and puts them in order before it handles any.
+//
+// Two processes on one durable share its events, and then order is kept within
+// each only. [Subscription.Standby] makes one of them work and the other wait.
+//
+// # What it does with odd input
+//
+//   - A type that the subscription has no handler for, one that is newer than this
+//     package included, goes to [Subscription.Otherwise]; without that it is
+//     acknowledged and that is all.
+//   - Fields and attributes that are newer than this package are ignored. They are
+//     in [Delivery.Raw], where [As] finds them.
+//   - A CloudEvent that is not about a member is acknowledged and reported as
+//     [Foreign].
+//   - What is no CloudEvent, or whose data are broken, is given up at once by the
+//     policy: no retry would mend it.
+//   - A duplicate, told by the event's id among the last [Subscription.Memory]
+//     handled, is acknowledged, reported as [Duplicate] and not handled again. One
+//     that comes after a restart of the process is not recognized: handlers that
+//     must not act twice keep the id with what they did.
+//   - An event whose revision is not above the last one handled of its member is
+//     stale. The service never sends one, a mirror may. It is acknowledged and
+//     reported as [Stale], or handled with [Delivery.Stale] set if the subscription
+//     says so. Revision 1 observed later than what was handled is no stale event:
+//     it begins a member's new life. Gaps are normal for a subscription that does
+//     not take every type.
+//
+// # Permissions
+//
+// A subscription on a durable that somebody else made ([Subscription.BindOnly])
+// needs to publish on $JS.API.CONSUMER.INFO, $JS.API.CONSUMER.MSG.NEXT and
+// $JS.ACK of that durable, and no more. Making one needs
+// $JS.API.CONSUMER.CREATE, which [Client.Replay] and [Client.Snapshot] need too,
+// and beside it $JS.API.STREAM.INFO. [Client.Last] needs STREAM.INFO and
+// STREAM.MSG.GET.
+//
+// # How it is laid out
+//
+//   - client.go: the client; delivery.go: what handlers get.
+//   - subscription.go: what a consumer asks for; durable.go finds or makes its
+//     durable consumers.
+//   - run.go and lane.go: the life of a subscription; hold.go, what a process that
+//     died left over; member.go, one event after the other; memory.go, duplicates.
+//   - giveup.go: policies for what cannot be handled.
+//   - replay.go, snapshot.go: reading without a durable.
+//   - refresh.go: commands.
+package client

@@ -1,0 +1,95 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/memberwatch/memberwatch/events"
+)
+
+// Range says which events to read again. The zero Range is everything on the
+// event stream.
+type Range struct {
+	Since         time.Time  // stored at this time or later
+	Member        events.Key // of this member alone
+	Announcements bool       // announcements in place of events
+}
+
+// Replay yields the events in r in the order of the stream, up to what was its
+// end when the iteration began. An event that cannot be read comes as an
+// *[EventError] beside what is known of it, and the iteration goes on; any other
+// error ends it. The end of ctx ends it with its error. History is bounded: the
+// service keeps so many events of each type and member (HISTORY_PER_TYPE).
+func (c *Client) Replay(ctx context.Context, r Range) iter.Seq2[Delivery, error] {
+	return func(yield func(Delivery, error) bool) {
+		stream, filter := c.subjects.EventStream(), c.subjects.Events()
+		switch {
+		case r.Announcements && !r.Member.IsZero():
+			stream, filter = c.subjects.OAuthStream(), c.subjects.OAuthOf(r.Member)
+		case r.Announcements:
+			stream, filter = c.subjects.OAuthStream(), c.subjects.OAuth()
+		case !r.Member.IsZero():
+			filter = c.subjects.EventsOf(r.Member)
+		}
+		how := jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}}
+		if !r.Since.IsZero() {
+			how.DeliverPolicy, how.OptStartTime = jetstream.DeliverByStartTimePolicy, &r.Since
+		}
+		s, err := c.stream(ctx, stream)
+		if err == nil {
+			err = walk(ctx, s, how, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
+				return yield(read(stream, m.Data(), m, meta))
+			})
+		}
+		if err != nil {
+			yield(Delivery{}, fmt.Errorf("replaying %s: %w", stream, err))
+		}
+	}
+}
+
+// walk calls f with what a stream holds now, until f returns false.
+func walk(ctx context.Context, s jetstream.Stream, how jetstream.OrderedConsumerConfig, f func(jetstream.Msg, *jetstream.MsgMetadata) bool) error {
+	end := s.CachedInfo().State.LastSeq
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	cons, err := s.OrderedConsumer(asking, how)
+	if err != nil {
+		return fmt.Errorf("making ordered consumer: %w", err)
+	}
+	if cons.CachedInfo().NumPending == 0 {
+		return nil
+	}
+	messages, err := cons.Messages()
+	if err != nil {
+		return fmt.Errorf("fetching: %w", err)
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil || ctx.Err() != nil {
+			return fmt.Errorf("fetching: %w", errors.Join(ctx.Err(), err))
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("reading metadata: %w", err)
+		}
+		if meta.Sequence.Stream > end || !f(m, meta) || meta.NumPending == 0 || meta.Sequence.Stream == end {
+			return nil
+		}
+	}
+}
+
+// read makes a delivery of a message that no handler gets.
+func read(stream string, raw []byte, m jetstream.Msg, meta *jetstream.MsgMetadata) (Delivery, error) {
+	d := Delivery{Raw: raw, Stream: stream, Sequence: meta.Sequence.Stream}
+	var err error
+	if d.Event, err = events.Decode(raw); err != nil {
+		return d, &EventError{Delivery: d, Subject: m.Subject(), Header: m.Headers(), Stored: meta.Timestamp, Err: err}
+	}
+	return d, nil
+}

@@ -1,0 +1,254 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/events/client"
+	"github.com/memberwatch/memberwatch/internal/bus/embedded/embeddedtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience ends a broken test, no working one.
+const patience = 30 * time.Second
+
+var began = time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
+
+// world is an installation without its service: the streams, and a test that
+// publishes as the service does.
+type world struct {
+	tb       testing.TB
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	subjects events.Subjects
+	client   *client.Client
+}
+
+// newWorld returns a world of its own, gone when tb ends.
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
+	nc := embeddedtest.Connect(tb, embeddedtest.Start(tb))
+	w, err := build(tb.Context(), nc)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w.tb = tb
+	return w
+}
+
+// build makes the streams that the service would.
+func build(ctx context.Context, nc *nats.Conn) (*world, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(nc, events.DefaultPrefix)
+	if err != nil {
+		return nil, err
+	}
+	s := c.Subjects()
+	for name, subject := range map[string]string{
+		s.EventStream(): s.Events(), s.OAuthStream(): s.OAuth(), s.CommandStream(): s.Commands(), "LETTERS": "letters.>",
+	} {
+		config := jetstream.StreamConfig{Name: name, Subjects: []string{subject}, MaxMsgsPerSubject: 64}
+		if _, err := js.CreateStream(ctx, config); err != nil {
+			return nil, err
+		}
+	}
+	return &world{nc: nc, js: js, subjects: s, client: c}, nil
+}
+
+// member returns the key of member n.
+func member(n int) events.Key {
+	k, err := events.NewKey("USR-1", fmt.Sprintf("MBR-%d", n))
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+// event returns an event as the service makes it.
+func (w *world) event(t events.Type, k events.Key, revision uint64) events.Event {
+	d := events.Data{
+		Member:  events.Member{GUID: k.Member(), UserGUID: k.User()},
+		Changed: []string{"connection_status"}, Revision: revision, ObservedAt: began.Add(time.Duration(revision) * time.Minute),
+	}
+	if revision > 1 {
+		d.Previous = map[string]json.RawMessage{"connection_status": json.RawMessage(`"CONNECTED"`)}
+	}
+	for e := range events.Types() {
+		if e.Type == t && e.Status != "" {
+			d.Member.ConnectionStatus = new(e.Status)
+		}
+	}
+	return events.New(w.subjects, t, k, d)
+}
+
+// publish stores an event and returns its sequence.
+func (w *world) publish(ctx context.Context, e events.Event) (uint64, error) {
+	b, err := e.Encode()
+	if err != nil {
+		return 0, err
+	}
+	subject := w.subjects.Event(e.Type, e.Key)
+	if e.Type == events.TypeOAuthRequired {
+		subject = w.subjects.OAuthOf(e.Key)
+	}
+	ack, err := w.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: b, Header: nats.Header{"Content-Type": {events.ContentType}}})
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+// happen publishes the event of a change of status.
+func (w *world) happen(t events.Type, k events.Key, revision uint64) events.Event {
+	w.tb.Helper()
+	e := w.event(t, k, revision)
+	if _, err := w.publish(w.tb.Context(), e); err != nil {
+		w.tb.Fatal(err)
+	}
+	return e
+}
+
+// put stores any text on a subject.
+func (w *world) put(subject, text string) {
+	w.tb.Helper()
+	if _, err := w.js.Publish(w.tb.Context(), subject, []byte(text)); err != nil {
+		w.tb.Fatal(err)
+	}
+}
+
+// running is a subscription that runs until the test ends or [running.stop].
+type running struct {
+	tb     testing.TB
+	cancel context.CancelFunc
+	ended  chan struct{}
+	err    error
+}
+
+// run runs a subscription; what it leaves open is filled in for tests: short
+// waits and no notice lost.
+func (w *world) run(s client.Subscription) *running {
+	w.tb.Helper()
+	if s.Durable == "" {
+		s.Durable = "test"
+	}
+	if s.Backoff == nil {
+		s.Backoff = func(int) time.Duration { return time.Millisecond }
+	}
+	sub, err := w.client.Subscribe(w.tb.Context(), s)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.tb.Context())
+	r := &running{w.tb, cancel, make(chan struct{}), nil}
+	go func() {
+		defer close(r.ended)
+		r.err = sub.Run(ctx)
+	}()
+	w.tb.Cleanup(func() {
+		cancel()
+		<-r.ended
+	})
+	return r
+}
+
+// wait returns the error that the subscription ended with.
+func (r *running) wait() error {
+	r.tb.Helper()
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		r.tb.Fatal("the subscription did not end")
+	}
+	return r.err
+}
+
+func (r *running) stop() {
+	r.tb.Helper()
+	r.cancel()
+	if err := r.wait(); err != nil {
+		r.tb.Errorf("the subscription ended with %v", err)
+	}
+}
+
+// receive waits for the next of what comes.
+func receive[T any](tb testing.TB, from <-chan T) T {
+	tb.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(patience):
+		tb.Fatal("nothing came")
+		panic("unreachable")
+	}
+}
+
+// journal notes what handlers are given, as "member/revision".
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+	come  chan string
+}
+
+func newJournal() *journal { return &journal{come: make(chan string, 1000)} }
+
+func (j *journal) note(d client.Delivery) {
+	line := fmt.Sprintf("%s/%d", d.Key.Member(), d.Data.Revision)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, line)
+	j.come <- line
+}
+
+func (j *journal) handle(_ context.Context, d client.Delivery) error {
+	j.note(d)
+	return nil
+}
+
+// await returns all lines once there are n.
+func (j *journal) await(tb testing.TB, n int) []string {
+	tb.Helper()
+	var got []string
+	for range n {
+		got = append(got, receive(tb, j.come))
+	}
+	return got
+}
+
+// settled waits until a durable has nothing left to deliver and nothing unanswered.
+func (w *world) settled(stream, durable string) {
+	w.tb.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	ctx, cancel := context.WithTimeout(w.tb.Context(), patience)
+	defer cancel()
+	for {
+		c, err := w.js.Consumer(ctx, stream, durable)
+		if err != nil {
+			w.tb.Fatal(err)
+		}
+		if i := c.CachedInfo(); i.NumPending == 0 && i.NumAckPending == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			w.tb.Fatalf("%s is not settled: %+v", durable, c.CachedInfo())
+		}
+	}
+}
+
+var errUnwell = errors.New("unwell")
