@@ -34,7 +34,9 @@ type worker struct {
 }
 
 // A door brings what no lane fetches: it runs until ctx ends.
-type door interface{ Run(ctx context.Context) error }
+type door interface {
+	Run(ctx context.Context) error
+}
 
 // readinessChecks are what must be well for the service to be ready.
 func readinessChecks() []string {

@@ -42,7 +42,7 @@ func (a *Announcements) last(ctx context.Context, k events.Key) (events.Event, u
 	}
 	e, err := events.Decode(m.Data)
 	if err != nil {
-		return events.Event{}, m.Sequence, nil //nolint:nilerr // An unreadable announcement is replaced by the next.
+		return events.Event{}, m.Sequence, nil // an unreadable announcement is replaced by the next
 	}
 	return e, m.Sequence, nil
 }

@@ -127,6 +127,8 @@ func readOAuthURI(c *apiCall, body []byte) (serveFunc, time.Duration, error) {
 	return func(ctx context.Context) (any, error) {
 		uri, err := c.service.OAuthURI(ctx, r.User, r.Member, refresh.OAuthOptions{
 			ReferralSource: r.ReferralSource, ClientRedirectURL: r.ClientRedirectURL,
+			EnableApp2App: r.EnableApp2App, SkipAggregation: r.SkipAggregation,
+			UIMessageWebviewURLScheme: r.UIMessageWebviewURLScheme,
 		})
 		if err != nil {
 			return nil, err //nolint:wrapcheck // coded makes a code of it.

@@ -54,7 +54,11 @@ func (*API) endpoints() []endpoint {
 				"and whoever holds it can act in the user's place until it is used.",
 			request: schemaHead +
 				`"referral_source":{"enum":["","BROWSER","APP"],"description":"where the user comes from; APP in a browser breaks the bank's flow"},` +
-				`"client_redirect_url":{"type":"string","maxLength":2048,"description":"where the user lands afterwards; only with APP"},` + schemaTail,
+				`"client_redirect_url":{"type":"string","maxLength":2048,"description":"where the user lands afterwards; only with APP"},` +
+				`"enable_app2app":{"type":"boolean","description":"whether the bank's own app may be opened"},` +
+				`"skip_aggregation":{"type":"boolean","description":"whether not to aggregate once the user has authorized"},` +
+				`"ui_message_webview_url_scheme":{"type":"string","pattern":"^[A-Za-z][A-Za-z0-9+.-]{0,63}$","description":"of the app whose web view shows the window"},` +
+				schemaTail,
 			response: `{"oauth_window_uri"}`,
 			errors: "400 a field is wrong; 403 MX does not let this client; 404 MX knows no such member; " +
 				"409 MX gives no URI for this member; 503 not now, ask again; 504 timeout_ms is up",

@@ -55,7 +55,7 @@ func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) 
 		if errors.Is(err, errMisdirected) {
 			category = events.CategoryMisdirected
 		}
-		d.settleAs(refresh.SourceCommand)(refresh.Verdict{
+		d.settleAs(ctx, refresh.SourceCommand)(refresh.Verdict{
 			Disposition: refresh.Dead, Category: category, Reason: err.Error(),
 			Result: events.Result{CommandID: id, Outcome: events.OutcomeFailed, Reason: err.Error(), FinishedAt: b.now().UTC()},
 		})
@@ -66,7 +66,7 @@ func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) 
 		Source: sourceOf(m.Headers()), Lane: refresh.Interactive,
 		Deliveries:  d.meta.NumDelivered,
 		Traceparent: r.traceparent, Tracestate: r.tracestate,
-		Settle: d.settleAs(refresh.SourceCommand),
+		Settle: d.settleAs(ctx, refresh.SourceCommand),
 	})
 }
 
@@ -86,7 +86,7 @@ func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m jetstream.Ms
 		err = fmt.Errorf("cause: %q is not known to this version", short(body.Cause))
 	}
 	if err != nil {
-		d.settleAs(refresh.SourceDeletion)(refresh.Verdict{Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: err.Error()})
+		d.settleAs(ctx, refresh.SourceDeletion)(refresh.Verdict{Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: err.Error()})
 		return
 	}
 	jobs.Submit(&refresh.Job{
@@ -94,7 +94,7 @@ func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m jetstream.Ms
 		Source: refresh.SourceDeletion, Lane: refresh.Background,
 		Deliveries: d.meta.NumDelivered,
 		Confirms:   &refresh.Confirmation{Sequence: d.meta.Sequence.Stream, FirstAt: body.FirstAt},
-		Settle:     d.settleAs(refresh.SourceDeletion),
+		Settle:     d.settleAs(ctx, refresh.SourceDeletion),
 	})
 }
 
@@ -113,14 +113,14 @@ func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg)
 		defer t.Stop()
 		select {
 		case <-ctx.Done():
-			d.settleAs(refresh.SourceFollowUp)(refresh.Verdict{Disposition: refresh.Return})
+			d.settleAs(ctx, refresh.SourceFollowUp)(refresh.Verdict{Disposition: refresh.Return})
 			return
 		case <-t.C:
 		}
 	}
 	_, k, ok := b.subjects.ParseEvent(m.Subject())
 	if !ok {
-		d.settleAs(refresh.SourceFollowUp)(refresh.Verdict{
+		d.settleAs(ctx, refresh.SourceFollowUp)(refresh.Verdict{
 			Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: fmt.Sprintf("subject: %q names no member", m.Subject()),
 		})
 		return
@@ -131,6 +131,6 @@ func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg)
 		Source: refresh.SourceFollowUp, Lane: refresh.Background,
 		Deliveries: d.meta.NumDelivered,
 		FollowUpOf: d.meta.Sequence.Stream,
-		Settle:     d.settleAs(refresh.SourceFollowUp),
+		Settle:     d.settleAs(ctx, refresh.SourceFollowUp),
 	})
 }

@@ -20,7 +20,7 @@ const (
 	// pullTime is how long a request waits for messages. It ends by itself, never by
 	// us: what the server has sent by then has arrived, so nothing is left to wait
 	// for the ack wait. Stopping takes so long at most.
-	pullTime = time.Second
+	pullTime = 500 * time.Millisecond
 	// probeWait is how long a lane waits for the one message to probe a failing MX
 	// with, and before it tries again to fetch after an error.
 	probeWait = 500 * time.Millisecond
@@ -44,7 +44,7 @@ type lane struct {
 	log     *slog.Logger
 
 	mu      sync.Mutex
-	room    *sync.Cond // signalled when held falls or stopped changes
+	room    *sync.Cond // signaled when held falls or stopped changes
 	held    int        // messages in hand or asked for
 	stopped bool       // ask for no more
 }

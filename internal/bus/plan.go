@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 	"github.com/memberwatch/memberwatch/events"
 )
 
-// ErrDrift: what is on NATS is not what this service needs.
+// ErrDrift means that what is on NATS is not what this service needs.
 var ErrDrift = errors.New("topology drift")
 
 // Step is one difference between what is on NATS and what the service needs.
@@ -71,7 +72,7 @@ func (t *Topology) Plan(ctx context.Context) ([]Step, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("looking at bucket %s: %w", kv.Bucket, err)
 	} else if have := s.CachedInfo().Config.Replicas; have != kv.Replicas {
-		steps = append(steps, Step{Object: "bucket " + kv.Bucket, Field: "replicas", Have: fmt.Sprint(have), Want: fmt.Sprint(kv.Replicas)})
+		steps = append(steps, Step{Object: "bucket " + kv.Bucket, Field: "replicas", Have: strconv.Itoa(have), Want: strconv.Itoa(kv.Replicas)})
 	}
 	for _, want := range consumers(&t.config, t.subjects) {
 		object := "consumer " + want.config.Durable + " on " + want.stream

@@ -17,15 +17,16 @@ const unburied = 5 * time.Second
 
 // settleAs returns the function that settles the message, once, by the verdict
 // on its job.
-func (d *delivery) settleAs(source refresh.Source) func(refresh.Verdict) {
+func (d *delivery) settleAs(ctx context.Context, source refresh.Source) func(refresh.Verdict) {
+	ctx = context.WithoutCancel(ctx) // what is dead must be kept even while we stop
 	return func(v refresh.Verdict) {
-		d.settle(source, v)
+		d.settle(ctx, source, v)
 		d.bus.hand.release(d.msg)
 		d.lane.leave(1)
 	}
 }
 
-func (d *delivery) settle(source refresh.Source, v refresh.Verdict) {
+func (d *delivery) settle(ctx context.Context, source refresh.Source, v refresh.Verdict) {
 	b := d.bus
 	switch v.Disposition {
 	case refresh.Done:
@@ -36,8 +37,7 @@ func (d *delivery) settle(source refresh.Source, v refresh.Verdict) {
 	case refresh.Return:
 		b.lost(d.msg.Nak())
 	case refresh.Dead:
-		// Not the fetching's context: what is dead must be kept even while we stop.
-		ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
 		if err := b.bury(ctx, letter(d.msg, d.meta, v.Category, v.Reason, b.now())); err != nil {
 			b.log.Error("dead letter not stored; the message comes again", "message", d.ref(), "error", err)

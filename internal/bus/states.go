@@ -87,11 +87,10 @@ func (s *States) LastSequence(ctx context.Context, k events.Key) (uint64, error)
 // subject is made of tokens, so the first "seq" is the message's.
 func sequenceIn(answer []byte) (seq uint64, ok bool) {
 	const key = `"seq":`
-	i := bytes.Index(answer, []byte(key))
-	if i < 0 {
+	_, rest, found := bytes.Cut(answer, []byte(key))
+	if !found {
 		return 0, false
 	}
-	rest := answer[i+len(key):]
 	n := 0
 	for n < len(rest) && '0' <= rest[n] && rest[n] <= '9' {
 		n++

@@ -295,7 +295,6 @@ func TestBadAnswersSayNothingOfTheirContent(t *testing.T) {
 	}
 }
 
-// wire answers every connection with the same bytes and closes it.
 func TestObserverSeesEveryCallOnce(t *testing.T) {
 	t.Parallel()
 	type seen struct {

@@ -18,6 +18,7 @@ import (
 	"github.com/memberwatch/memberwatch/internal/mx"
 )
 
+// wire answers every connection with the same bytes and closes it.
 func wire(t *testing.T, answer string) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -20,7 +20,7 @@ func TestARivalsWriteBetweenRecallAndPublishHasTheMemberReadAgain(t *testing.T) 
 	r = refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
 		inner := d.States
 		d.States = &states{inner, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
-			once.Do(func() { rival(t, r, k, 1, events.StatusDegraded) })
+			once.Do(func() { rival(ctx, t, r, k, 1, events.StatusDegraded) })
 			return inner.Append(ctx, e, after)
 		}}
 	}})
@@ -44,7 +44,7 @@ func TestARivalsWriteBetweenReadAndConclusionHasTheMemberReadAgain(t *testing.T)
 		d.MX = &readers{inner, func(ctx context.Context, user, member string) (mx.Member, error) {
 			m, err := inner.ReadMember(ctx, user, member)
 			if armed.CompareAndSwap(true, false) {
-				rival(t, r, k, 2, events.StatusDegraded)
+				rival(ctx, t, r, k, 2, events.StatusDegraded)
 			}
 			return m, err
 		}}

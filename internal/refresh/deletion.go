@@ -61,7 +61,7 @@ func (c *cycle) confirmation(ctx context.Context) *Confirmation {
 		if j.Confirms == nil {
 			continue
 		}
-		// Unanswered, it counts as cancelled: this read then schedules another.
+		// Unanswered, it counts as canceled: this read then schedules another.
 		if stands, err := c.Confirmations.Stands(ctx, c.key, *j.Confirms); err == nil && stands {
 			return j.Confirms
 		}
@@ -119,7 +119,7 @@ func (c *cycle) hold(ctx context.Context, last *known, err error) (bool, error) 
 // cancelDeletion takes back the suspicion: MX answers for the member.
 func (c *cycle) cancelDeletion(ctx context.Context) error {
 	if err := c.Confirmations.Cancel(ctx, c.key); err != nil {
-		return fmt.Errorf("cancelling confirmation of deletion: %w", err)
+		return fmt.Errorf("canceling confirmation of deletion: %w", err)
 	}
 	c.held.remove(c.key)
 	return nil

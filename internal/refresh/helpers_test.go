@@ -75,7 +75,7 @@ func (m *readers) ReadMember(ctx context.Context, user, member string) (mx.Membe
 }
 
 // rival publishes an event of a member as another worker would.
-func rival(t *testing.T, r *refreshtest.Rig, k events.Key, revision uint64, s events.Status) {
+func rival(ctx context.Context, t *testing.T, r *refreshtest.Rig, k events.Key, revision uint64, s events.Status) {
 	t.Helper()
 	e := events.New(r.Subjects, s.Type(), k, events.Data{
 		Member:  events.Member{GUID: k.Member(), UserGUID: k.User(), ConnectionStatus: &s},
@@ -86,7 +86,7 @@ func rival(t *testing.T, r *refreshtest.Rig, k events.Key, revision uint64, s ev
 		t.Error(err)
 		return
 	}
-	if _, err := r.JS.Publish(t.Context(), r.Subjects.Event(e.Type, k), body); err != nil {
+	if _, err := r.JS.Publish(ctx, r.Subjects.Event(e.Type, k), body); err != nil {
 		t.Error(err)
 	}
 }

@@ -9,11 +9,15 @@ import (
 	"github.com/memberwatch/memberwatch/internal/mx"
 )
 
-// OAuthOptions say how the user will come to the OAuth window. Both empty: as
-// the settings say.
+// OAuthOptions say how the user will come to the OAuth window. Without both of
+// ReferralSource and ClientRedirectURL, those of the settings count; what else is
+// nil or empty MX decides.
 type OAuthOptions struct {
-	ReferralSource    string // BROWSER, APP or empty
-	ClientRedirectURL string // where the user lands afterwards; only with APP
+	ReferralSource            string // BROWSER, APP or empty
+	ClientRedirectURL         string // where the user lands afterwards; only with APP
+	EnableApp2App             *bool  // whether the bank's own app may be opened
+	SkipAggregation           *bool  // whether not to aggregate once the user has authorized
+	UIMessageWebviewURLScheme string // scheme of the app whose web view shows the window
 }
 
 // Errors of [Service.OAuthURI] that asking again does not mend.

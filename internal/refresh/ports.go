@@ -63,7 +63,7 @@ type Confirmations interface {
 	Pending(k events.Key) bool
 	// Cancel removes every confirmation of k, scheduled or due.
 	Cancel(ctx context.Context, k events.Key) error
-	// Stands reports whether a confirmation in hand has not been cancelled.
+	// Stands reports whether a confirmation in hand has not been canceled.
 	Stands(ctx context.Context, k events.Key, c Confirmation) (bool, error)
 	// Finished tells that the confirmation in hand will be acknowledged.
 	Finished(k events.Key)

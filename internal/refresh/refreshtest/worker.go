@@ -120,7 +120,7 @@ func (w *Worker) Kill() {
 		cancel()
 		w.stop()
 		_ = w.Service.Stop(ctx) // Of course it was cut off.
-		<-w.ended
+		<-w.ended               // With whatever its death looked like from inside.
 		w.Bus.Close()
 		w.mx.Close()
 	})
