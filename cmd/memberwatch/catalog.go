@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/schemas"
 )
 
 // contract is what the catalog shows: all of it derived from package events.
@@ -34,22 +35,43 @@ type catalogSubject struct {
 
 func (p *program) catalogCommand() *cobra.Command {
 	var config, asJSON bool
+	var export string
 	c := &cobra.Command{
 		Use:   "catalog",
 		Short: "List event types, subjects and schemas, or all settings",
 		Long: `catalog prints what this version publishes and takes: every event type with its
 subject and schema, and the subjects of everything else.
 
-With --config it prints the settings as a Markdown table instead.`,
+With --config it prints the settings as a Markdown table instead. With --export it
+writes the contract into a directory: JSON Schemas, the AsyncAPI document and a
+description of both.`,
 		Example: `  memberwatch catalog
   memberwatch catalog --config
+  memberwatch catalog --export ./memberwatch-contract
   memberwatch catalog --json | jq -r '.events[].type'`,
 		Args: exactly(),
-		RunE: func(c *cobra.Command, _ []string) error { return p.catalog(c.Context(), config, asJSON) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if export != "" {
+				return p.export(export)
+			}
+			return p.catalog(c.Context(), config, asJSON)
+		},
 	}
 	c.Flags().BoolVar(&config, "config", false, "the settings")
 	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	c.Flags().StringVar(&export, "export", "", "write schemas and AsyncAPI into this directory")
+	c.MarkFlagsMutuallyExclusive("export", "config")
+	c.MarkFlagsMutuallyExclusive("export", "json")
 	return c
+}
+
+// export writes the contract for people and programs that do not read Go.
+func (p *program) export(dir string) error {
+	written, err := schemas.Export(dir)
+	for _, path := range written {
+		fmt.Fprintln(p.stdout, path)
+	}
+	return err
 }
 
 func (p *program) catalog(ctx context.Context, showConfig, asJSON bool) error {

@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			for _, name := range []string{"NATS", "MX", "HTTP", "OTHER_NATS", "OTHER_HTTP", "NOBODY"} {
+			for _, name := range []string{"NATS", "MX", "HTTP", "HOOKS", "OTHER_NATS", "OTHER_HTTP", "NOBODY"} {
 				addr, err := freeAddr()
 				if err != nil {
 					return err

@@ -22,7 +22,9 @@ func TestEverySettingHasAMeaning(t *testing.T) {
 			t.Errorf("%s belongs to two configurations", s.Name)
 		}
 		seen[s.Name] = true
-		if strings.Contains(s.Name, "KEY") && !strings.HasSuffix(s.Name, "_FILE") && !strings.HasPrefix(s.Name, "NATS_TLS_") && !s.Secret {
+		secret := strings.Contains(s.Name, "KEY") && !strings.HasSuffix(s.Name, "_FILE") && !strings.HasSuffix(s.Name, "_TLS_KEY") ||
+			strings.HasSuffix(s.Name, "_PASSWORD") || strings.HasSuffix(s.Name, "_TOKEN")
+		if secret && !s.Secret {
 			t.Errorf("%s is not a secret", s.Name)
 		}
 	}

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/sethvargo/go-envconfig"
+)
+
+func TestReadmeShowsTheSettingsThatTheCatalogPrints(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table bytes.Buffer
+	if err := run(t.Context(), []string{"catalog", "--config"}, envconfig.MapLookuper(nil), &table, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.TrimSpace(table.String()); !strings.Contains(string(readme), want) {
+		t.Errorf("README.md does not show this table; paste it under Settings:\n%s", want)
+	}
+}
