@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"time"
 )
 
@@ -110,6 +111,12 @@ type OAuthURIRequest struct {
 	ReferralSource string `json:"referral_source,omitempty"`
 	// ClientRedirectURL is where the user lands afterwards; MX heeds it only with APP.
 	ClientRedirectURL string `json:"client_redirect_url,omitempty"`
+	// EnableApp2App tells whether the bank's own app may be opened; nil: MX decides.
+	EnableApp2App *bool `json:"enable_app2app,omitempty"`
+	// SkipAggregation tells not to aggregate once the user has authorized; nil: MX decides.
+	SkipAggregation *bool `json:"skip_aggregation,omitempty"`
+	// UIMessageWebviewURLScheme is the scheme of the app whose web view shows the window.
+	UIMessageWebviewURLScheme string `json:"ui_message_webview_url_scheme,omitempty"`
 	// TimeoutMS is how long to wait for the answer, in milliseconds; 0: [DefaultAPITimeout].
 	TimeoutMS int64 `json:"timeout_ms,omitempty"`
 }
@@ -126,7 +133,13 @@ func (r OAuthURIRequest) Validate() error {
 	)
 }
 
+// urlScheme is RFC 3986's form of a scheme, and more than any app's is long.
+var urlScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]{0,63}$`)
+
 func (r OAuthURIRequest) validateReferral() error {
+	if s := r.UIMessageWebviewURLScheme; s != "" && !urlScheme.MatchString(s) {
+		return fmt.Errorf("ui_message_webview_url_scheme: %q is not the scheme of a URL, without its colon", clip(s))
+	}
 	switch r.ReferralSource {
 	case "", ReferralBrowser, ReferralApp:
 	default:

@@ -182,6 +182,31 @@ func TestMirrorCanBeSubscribedTo(t *testing.T) {
 	w.settled("COPY", "test")
 }
 
+func TestAnnouncementsOnAMixedStreamDoNotGoToOtherwise(t *testing.T) {
+	t.Parallel()
+	w, j := newWorld(t), newJournal()
+	if _, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "COPY", Sources: []*jetstream.StreamSource{{Name: "MX_EVENTS"}, {Name: "MX_OAUTH"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.js.CreateConsumer(t.Context(), "COPY", jetstream.ConsumerConfig{Durable: "test", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.publish(t.Context(), w.event(events.TypePending, member(1), 1).Announcement("https://mxbank.example/a")); err != nil {
+		t.Fatal(err)
+	}
+	w.happen(events.TypePending, member(2), 1)
+	w.run(client.Subscription{Stream: "COPY", BindOnly: true, Otherwise: j.handle})
+	if got := j.await(t, 1); got[0] != "MBR-2/1" {
+		t.Errorf("handled %v", got)
+	}
+	w.settled("COPY", "test")
+	if len(j.come) > 0 {
+		t.Error("the announcement was handled")
+	}
+}
+
 func TestLossOfTheDurableEndsTheSubscription(t *testing.T) {
 	t.Parallel()
 	w, j := newWorld(t), newJournal()

@@ -8,16 +8,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
-	prefetch  = 32 // events the NATS client may hold beyond the window
-	pull      = 30 * time.Second
-	shortPull = time.Second // the least that the NATS client takes
-	heartbeat = 5 * time.Second
-	// With events waiting and none coming for so long, fetching is begun anew.
-	watchdog = time.Minute
+	maxBatch = 64 // events asked for at once
+	// A request for events ends by itself, never by us: what the server has sent by
+	// then has arrived, and nothing is left to wait for the ack wait. Stopping takes
+	// so long at most.
+	pullTime = time.Second
+	// How long to wait before asking again after an error.
+	pause = time.Second
 )
 
 // item is an event in hand.
@@ -41,7 +43,6 @@ type lane struct {
 	waiting  map[string][]*item // by member; the first is being handled
 	hold     *hold              // nil: nothing is held
 	stopping bool
-	fetched  bool // since the watchdog looked last
 	stopped  error
 	fail     context.CancelFunc
 	members  sync.WaitGroup
@@ -81,10 +82,7 @@ func (l *lane) run(ctx, handling context.Context) error {
 	var keeper sync.WaitGroup
 	keeper.Go(func() { l.keepAlive(alive) })
 	keeper.Go(func() { l.letGoInTime(ctx, handling) })
-	var err error
-	for ctx.Err() == nil && err == nil {
-		err = l.consume(ctx, handling)
-	}
+	err := l.fetch(ctx, handling)
 	l.stop()
 	l.fail()
 	l.members.Wait()
@@ -95,76 +93,76 @@ func (l *lane) run(ctx, handling context.Context) error {
 	return errors.Join(err, l.stopped)
 }
 
-// consume fetches until ctx ends, nil, or only a restart can help, an error; and
-// returns nil as well when fetching should begin anew.
-func (l *lane) consume(ctx, handling context.Context) error {
-	gone := make(chan error, 1)
-	expiry := pull
-	options := []jetstream.PullConsumeOpt{
-		jetstream.PullMaxMessages(min(prefetch, l.config.Window)),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) {
-				select {
-				case gone <- err:
-				default:
-				}
-				return
-			}
-			l.config.Notice(Notice{Kind: Fetching, Err: err})
-		}),
-	}
-	if c := l.cons.CachedInfo().Config; c.PriorityPolicy == jetstream.PriorityPolicyPinned && len(c.PriorityGroups) > 0 {
-		// A process that works must show itself well before it is taken for gone.
-		expiry = min(pull, max(shortPull, c.PinnedTTL/3))
-		options = append(options, jetstream.PullPriorityGroup(c.PriorityGroups[0]))
-	}
-	options = append(options, jetstream.PullExpiry(expiry), jetstream.PullHeartbeat(min(heartbeat, expiry/2)))
-	fetching, err := l.cons.Consume(func(m jetstream.Msg) { l.take(ctx, handling, m) }, options...)
-	if err != nil {
-		return fmt.Errorf("fetching from %s: %w", l.stream, err)
-	}
-	err = l.watch(ctx, gone)
-	l.mu.Lock()
-	l.stopping = true // what still comes is handed back
-	l.room.Broadcast()
-	l.mu.Unlock()
-	fetching.Drain()
-	<-fetching.Closed()
-	l.mu.Lock()
-	l.stopping = ctx.Err() != nil || err != nil
-	l.mu.Unlock()
-	return err
-}
-
-// watch returns when ctx has ended or the consumer is gone, or nothing comes though events wait.
-func (l *lane) watch(ctx context.Context, gone <-chan error) error {
-	look := time.NewTicker(watchdog)
-	defer look.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-gone:
-			return fmt.Errorf("fetching from durable consumer %s of %s: %w", l.config.Durable, l.stream, err)
-		case <-look.C:
-		}
+// fetch takes events in hand until ctx ends, nil, or only a restart can help, an
+// error. It asks for no more than there is room for: what waited in the client
+// could not be kept alive. (The client's own Consume buffers, and in nats.go 1.55
+// can stop asking for two heartbeats.)
+func (l *lane) fetch(ctx, handling context.Context) error {
+	waking := context.AfterFunc(ctx, func() {
 		l.mu.Lock()
-		quiet := !l.fetched && len(l.inHand) == 0
-		l.fetched = false
-		l.mu.Unlock()
-		if !quiet {
+		defer l.mu.Unlock()
+		l.stopping = true
+		l.room.Broadcast()
+	})
+	defer waking()
+	options := []jetstream.FetchOpt{jetstream.FetchMaxWait(pullTime)}
+	if c := l.cons.CachedInfo().Config; c.PriorityPolicy == jetstream.PriorityPolicyPinned && len(c.PriorityGroups) > 0 {
+		options = append(options, jetstream.FetchPriorityGroup(c.PriorityGroups[0]))
+	}
+	for {
+		n := l.awaitRoom()
+		if n == 0 {
+			return nil
+		}
+		batch, err := l.cons.Fetch(n, options...)
+		if err == nil {
+			for m := range batch.Messages() {
+				l.take(ctx, handling, m)
+			}
+			err = batch.Error()
+		}
+		if err == nil || errors.Is(err, jetstream.ErrPinIDMismatch) {
 			continue
 		}
-		asking, cancel := context.WithTimeout(ctx, askTimeout)
-		info, err := l.cons.Info(asking)
-		cancel()
-		if err == nil && info.NumPending > 0 {
-			return nil
+		if l.gone(ctx, err) {
+			return fmt.Errorf("fetching from durable consumer %s of %s: %w", l.config.Durable, l.stream, err)
 		}
+		l.config.Notice(Notice{Kind: Fetching, Err: err})
+		wait := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-wait.C:
+		}
+		wait.Stop()
 	}
 }
 
-// take takes a message in hand, when there is room.
+// awaitRoom returns how many events may be asked for; 0: none any more.
+func (l *lane) awaitRoom() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.inHand) >= l.limit() && !l.stopping {
+		l.room.Wait()
+	}
+	if l.stopping {
+		return 0
+	}
+	return min(maxBatch, l.limit()-len(l.inHand))
+}
+
+// gone reports whether err, or the server when asked, says that there is nothing
+// to fetch from and that waiting does not help.
+func (l *lane) gone(ctx context.Context, err error) bool {
+	if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, nats.ErrConnectionClosed) {
+		return true
+	}
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err = l.cons.Info(asking)
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
+}
+
+// take takes a message in hand.
 func (l *lane) take(ctx, handling context.Context, m jetstream.Msg) {
 	meta, err := m.Metadata()
 	if err != nil {
@@ -173,10 +171,6 @@ func (l *lane) take(ctx, handling context.Context, m jetstream.Msg) {
 	seq := meta.Sequence.Stream
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.inHand) >= l.limit() && !l.stopping {
-		l.room.Wait()
-	}
-	l.fetched = true
 	if _, again := l.inHand[seq]; again {
 		return // The server missed our signs of life. The answer to the first delivery counts for this one too.
 	}
@@ -186,14 +180,11 @@ func (l *lane) take(ctx, handling context.Context, m jetstream.Msg) {
 	}
 	it := &item{m, meta, memberOf(m.Subject())}
 	l.inHand[seq] = it
-	if l.hold != nil {
-		if !l.hold.add(it) {
-			return
-		}
+	if l.hold == nil {
+		l.enqueue(ctx, handling, it)
+	} else if l.hold.add(it) {
 		l.letGo(ctx, handling)
-		return
 	}
-	l.enqueue(ctx, handling, it)
 }
 
 // enqueue puts an event behind the others of its member. l.mu is held.

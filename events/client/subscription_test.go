@@ -352,6 +352,44 @@ func TestHandlerThatTakesLongKeepsItsEvent(t *testing.T) {
 	}
 }
 
+func TestRedeliveryOfAnEventInHandIsNoSecondEvent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cons := w.durable(jetstream.ConsumerConfig{AckWait: 600 * time.Millisecond})
+	signs, err := w.nc.SubscribeSync("$JS.ACK.MX_EVENTS.test.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.happen(events.TypeConnected, member(1), 1)
+	leave := make(chan struct{})
+	j, notices := w.watched(client.Subscription{Otherwise: func(context.Context, client.Delivery) error {
+		<-leave
+		return nil
+	}})
+	sign, err := signs.NextMsg(patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Have the server send it again, as if it had missed that sign of life.
+	if err := w.nc.Publish(sign.Subject, []byte("-NAK")); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		info, err := cons.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Delivered.Consumer > 1 {
+			break
+		}
+	}
+	close(leave)
+	w.settled("MX_EVENTS", "test")
+	if len(notices) > 0 || len(j.come) > 0 {
+		t.Errorf("noticed %+v", <-notices)
+	}
+}
+
 func TestNoMoreEventsAreInHandThanTheWindow(t *testing.T) {
 	t.Parallel()
 	w, j := newWorld(t), newJournal()

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 )
 
-// OAuthOptions says how the user will come to the OAuth window. The zero value takes both from Config.
+// OAuthOptions says how the user will come to the OAuth window. Without both of ReferralSource and ClientRedirectURL, those
+// of Config count. What is nil or empty is not sent: MX decides.
 type OAuthOptions struct {
-	ReferralSource    string // BROWSER, APP or empty (MX decides)
-	ClientRedirectURL string // where the user lands afterwards; only with APP
+	ReferralSource            string // BROWSER, APP or empty
+	ClientRedirectURL         string // where the user lands afterwards; only with APP
+	EnableApp2App             *bool  // whether the bank's own app may be opened
+	SkipAggregation           *bool  // whether not to aggregate once the user has authorized
+	UIMessageWebviewURLScheme string // scheme of the app whose web view shows the window
 }
 
 // errID refuses ids that would change the path: "." and ".." are resolved on the way, an empty one ends a list's path.
@@ -32,8 +37,8 @@ func (c *Client) ReadMember(ctx context.Context, user, member string) (Member, e
 // used once. The error has [ErrNoURI] in its chain when the answer holds a blank one, and is [BadRequest] when the
 // institution is not an OAuth one. The string returned is a secret: see [URI].
 func (c *Client) OAuthWindowURI(ctx context.Context, user, member string, opts OAuthOptions) (string, error) {
-	if opts == (OAuthOptions{}) {
-		opts = c.referral
+	if opts.ReferralSource == "" && opts.ClientRedirectURL == "" {
+		opts.ReferralSource, opts.ClientRedirectURL = c.referral.ReferralSource, c.referral.ClientRedirectURL
 	}
 	path, err := memberPath(OpOAuthWindowURI, user, member, "/oauth_window_uri")
 	if err != nil {
@@ -42,18 +47,29 @@ func (c *Client) OAuthWindowURI(ctx context.Context, user, member string, opts O
 	if err := checkReferral(opts.ReferralSource, opts.ClientRedirectURL); err != nil {
 		return "", &CallError{Kind: BadRequest, Op: OpOAuthWindowURI, Err: err}
 	}
-	query := url.Values{}
-	if opts.ReferralSource != "" {
-		query.Set("referral_source", opts.ReferralSource)
-	}
-	if opts.ClientRedirectURL != "" {
-		query.Set("client_redirect_url", opts.ClientRedirectURL)
-	}
 	uri, err := call(ctx, c, &request{
-		op: OpOAuthWindowURI, method: http.MethodGet, path: path, query: query.Encode(), want: http.StatusOK,
+		op: OpOAuthWindowURI, method: http.MethodGet, path: path, query: opts.query().Encode(), want: http.StatusOK,
 		user: user, member: member,
 	}, decodeOAuthURI)
 	return uri.Reveal(), err
+}
+
+func (o *OAuthOptions) query() url.Values {
+	query := url.Values{}
+	for name, value := range map[string]string{
+		"referral_source": o.ReferralSource, "client_redirect_url": o.ClientRedirectURL,
+		"ui_message_webview_url_scheme": o.UIMessageWebviewURLScheme,
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	for name, value := range map[string]*bool{"enable_app2app": o.EnableApp2App, "skip_aggregation": o.SkipAggregation} {
+		if value != nil {
+			query.Set(name, strconv.FormatBool(*value))
+		}
+	}
+	return query
 }
 
 // Aggregate asks MX to fetch the member's data from the bank. started is false when another job is running already, which

@@ -116,7 +116,7 @@ func (c *Config) tls() (*tls.Config, error) {
 }
 
 func readAuthorities(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
+	pem, err := os.ReadFile(file) //nolint:gosec // The operator names it.
 	if err != nil {
 		return nil, err //nolint:wrapcheck // It names the file.
 	}

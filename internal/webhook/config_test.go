@@ -67,7 +67,7 @@ func TestProblemsNameEverySettingAndNoSecret(t *testing.T) {
 func TestSecretsPrintAsNothing(t *testing.T) {
 	t.Parallel()
 	c := Config{Password: "hunter2", Token: "hunter2"}
-	asJSON, err := json.Marshal(c)
+	asJSON, err := json.Marshal([]Secret{c.Password, c.Token})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func NewCustomer(tb testing.TB, url, name string, v Validator) *Customer {
 	subjects, err := events.NewSubjects(events.DefaultPrefix)
 	must(err)
 	nc, err := nats.Connect(url, nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
-		nats.Timeout(Patience), nats.IgnoreDiscoveredServers())
+		nats.Timeout(Patience), nats.IgnoreDiscoveredServers(), nats.PingInterval(2*time.Second))
 	must(err)
 	tb.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
@@ -79,6 +79,7 @@ func (c *Customer) Leave() []string {
 	c.nc.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.complete()
 	return slices.Clone(c.complaints)
 }
 

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sync"
@@ -21,7 +22,7 @@ type inbox struct {
 	bell
 
 	mu            sync.Mutex
-	events        map[string][]events.Event // by member guid, as they came
+	events        map[string][]events.Event // by member guid, in the order of revisions
 	ids           map[string]bool
 	announcements map[string][]events.Event
 	results       map[string][]events.Result // by command id
@@ -69,11 +70,23 @@ func (i *inbox) takeEvent(subject string, raw []byte, v Validator) {
 			i.announcements[member] = append(i.announcements[member], e)
 			return
 		}
-		if want := uint64(len(i.events[member])) + 1; e.Data.Revision != want {
-			i.complain("event on %s has revision %d, want %d", subject, e.Data.Revision, want)
-		}
-		i.events[member] = append(i.events[member], e)
+		// A delivery that was lost comes again, behind younger ones: the order of a
+		// member's events is that of their revisions.
+		at, _ := slices.BinarySearchFunc(i.events[member], e, func(a, b events.Event) int { return cmp.Compare(a.Data.Revision, b.Data.Revision) })
+		i.events[member] = slices.Insert(i.events[member], at, e)
 	})
+}
+
+// complete complains of revisions that never came, or came twice with different ids. i.mu is held.
+func (i *inbox) complete() {
+	for member, all := range i.events {
+		for n, e := range all {
+			if want := uint64(n) + 1; e.Data.Revision != want {
+				i.complain("member %s: revision %d came in place of %d", member, e.Data.Revision, want)
+				break
+			}
+		}
+	}
 }
 
 func (i *inbox) takeResult(subject string, raw []byte, v Validator) {

@@ -90,6 +90,20 @@ func (s *Sim) Inject(tb testing.TB, f mxsim.Fault) {
 	tb.Cleanup(func() { s.do(tb, http.MethodDelete, "faults/"+in.ID, nil, nil) })
 }
 
+// Clear ends every fault.
+func (s *Sim) Clear(tb testing.TB) {
+	tb.Helper()
+	s.do(tb, http.MethodDelete, "faults", nil, nil)
+}
+
+// InFlight is how many requests are being answered.
+func (s *Sim) InFlight(tb testing.TB) int64 {
+	tb.Helper()
+	var stats mxsim.Stats
+	s.do(tb, http.MethodGet, "stats", nil, &stats)
+	return stats.InFlight
+}
+
 // SetKey changes the API key that is accepted.
 func (s *Sim) SetKey(tb testing.TB, key string) {
 	tb.Helper()

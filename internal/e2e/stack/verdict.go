@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/oracle"
@@ -72,8 +75,12 @@ func (c *Customer) outstanding(ctx context.Context) string {
 		if err != nil {
 			return err.Error()
 		}
-		if n := s.CachedInfo().State.Msgs; n > 0 {
-			return fmt.Sprintf("%d messages on %s", n, name)
+		if state := s.CachedInfo().State; state.Msgs > 0 {
+			c.mu.Lock()
+			results := len(c.results[strconv.FormatUint(state.FirstSeq, 10)])
+			c.mu.Unlock()
+			return fmt.Sprintf("%d messages on %s, the first is #%d, of which %d results came; %s",
+				state.Msgs, name, state.FirstSeq, results, consumersOf(ctx, s))
 		}
 	}
 	cons, err := c.js.Consumer(ctx, c.subjects.EventStream(), follower)
@@ -84,6 +91,17 @@ func (c *Customer) outstanding(ctx context.Context) string {
 		return fmt.Sprintf("%d events to follow up, %d in hand", i.NumPending, i.NumAckPending)
 	}
 	return ""
+}
+
+// consumersOf tells how far the consumers of a stream are.
+func consumersOf(ctx context.Context, s jetstream.Stream) string {
+	var b strings.Builder
+	list := s.ListConsumers(ctx)
+	for i := range list.Info() {
+		fmt.Fprintf(&b, "%s has %d to deliver, %d in hand, delivered #%d (%d), acknowledged all to #%d; ",
+			i.Name, i.NumPending, i.NumAckPending, i.Delivered.Stream, i.Delivered.Consumer, i.AckFloor.Stream)
+	}
+	return b.String()
 }
 
 // Judge lets the oracle read all that was published and hold it against what the

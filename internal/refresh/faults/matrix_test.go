@@ -327,6 +327,11 @@ func TestFaultMatrix(t *testing.T) {
 
 func strike(t *testing.T, g *ground, e effect, k kind, p plot, moving bool) {
 	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("run it again: go test -run '%s' %s", pattern(t), here)
+		}
+	})
 	s := newSite(t, g, e, p)
 	t.Cleanup(s.bury)
 	s.prepare(p)
