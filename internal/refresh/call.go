@@ -13,9 +13,10 @@ import (
 type call struct {
 	desk  *desk
 	key   turnKey
-	slot  bool // one of the calls in flight is ours; guarded by the desk's lock
-	paid  bool // the first request has its rate limit token, still unused
-	probe bool // the first request is the breaker's probe; guarded by the desk's lock
+	slot  bool      // one of the calls in flight is ours; guarded by the desk's lock
+	paid  bool      // the first request has its rate limit token, still unused
+	probe bool      // the first request is the breaker's probe; guarded by the desk's lock
+	began time.Time // when the last request was allowed to begin
 }
 
 // begin gets permission for one request: errSuspended when MX may not be asked
@@ -25,6 +26,7 @@ func (c *call) begin(ctx context.Context) error {
 	if err := c.acquire(ctx); err != nil {
 		return err
 	}
+	defer func() { c.began = c.desk.now() }()
 	if c.paid {
 		c.paid = false
 		return nil
@@ -113,7 +115,7 @@ func (c *call) answered(err error) transition {
 	now := d.now()
 	probe := c.probe
 	c.probe = false
-	t := d.gate.answered(now, c.key, err, probe, d.jitter())
+	t := d.gate.answered(now, c.began, c.key, err, probe, d.jitter())
 	c.release()
 	if t != unmoved {
 		d.announce()

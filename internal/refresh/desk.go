@@ -336,7 +336,8 @@ func (d *desk) suspended() bool {
 	return d.gate.open
 }
 
-// lastOK is when MX last answered a read with 200.
+// lastOK is when the latest read began that MX answered with 200. The beginning
+// counts: what was under way when MX went wrong says nothing of what it says since.
 func (d *desk) lastOK() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -37,7 +37,7 @@ func newIdle(t *testing.T, jitter float64) (*Service, *time.Time) {
 func outage(s *Service, kind mx.Kind) {
 	s.desk.mu.Lock()
 	defer s.desk.mu.Unlock()
-	s.desk.gate.answered(s.now(), someone(0), failure(kind), false, even)
+	s.desk.gate.answered(s.now(), s.now(), someone(0), failure(kind), false, even)
 }
 
 func TestWhatBecomesOfAJobByWhatMXAnswered(t *testing.T) {
@@ -187,7 +187,7 @@ func TestTimeInWhichEverybodyFailedUsesUpNoBudget(t *testing.T) {
 		}
 	}
 	s.desk.mu.Lock()
-	s.desk.gate.answered(*now, someone(1), nil, true, even)
+	s.desk.gate.answered(*now, *now, someone(1), nil, true, even)
 	s.desk.mu.Unlock()
 	if v := s.dispose(j, failure(mx.ServerFailed)); v.Disposition != Retry {
 		t.Error("the outage was counted as the command's own failure")

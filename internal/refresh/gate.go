@@ -35,7 +35,7 @@ type gate struct {
 
 	failing  []turnKey // different members that failed since the last good answer
 	lastGood time.Time // last answer of any kind that was good for the gate
-	lastOK   time.Time // last 200 to a read
+	lastOK   time.Time // when the latest read began that got 200
 
 	open     bool
 	refused  bool // open because MX refuses us, rather than because it is down
@@ -83,15 +83,15 @@ const (
 
 // answered takes in the outcome of a call about member k. probe tells that the
 // call began as a probe. jitter is in [0,1).
-func (g *gate) answered(now time.Time, k turnKey, err error, probe bool, jitter float64) transition {
+func (g *gate) answered(now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition {
 	if probe {
 		g.probing = false
 	}
 	call := callErrorOf(err)
 	switch classify(err) {
 	case blameNobody:
-		if err == nil {
-			g.lastOK = now
+		if err == nil && began.After(g.lastOK) {
+			g.lastOK = began
 		}
 		return g.alive(now, probe)
 	case blameUs:

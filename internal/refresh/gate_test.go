@@ -31,7 +31,7 @@ func newGateStory(t *testing.T, limit int) *gateStory {
 
 // answer is an answer to a call that began before any outage.
 func (s *gateStory) answer(n int, err error) transition {
-	return s.gate.answered(s.now, someone(n), err, false, even)
+	return s.gate.answered(s.now, s.now, someone(n), err, false, even)
 }
 
 // probe waits until the gate admits a probe, which then ends with err, and
@@ -52,7 +52,7 @@ func (s *gateStory) probe(err error) (waited time.Duration, t transition) {
 	if ok, wait := s.gate.admits(s.now, 1); ok || wait != 0 {
 		s.t.Fatalf("a second call beside the probe: admitted %t, wait %s; want neither", ok, wait)
 	}
-	return wait, s.gate.answered(s.now, someone(99), err, true, even)
+	return wait, s.gate.answered(s.now, s.now, someone(99), err, true, even)
 }
 
 func TestGateOpensAtOnceWhenMXSaysItIsOverloadedDownOrRefusesUs(t *testing.T) {
@@ -180,7 +180,7 @@ func TestGateSpreadsProbesByATenth(t *testing.T) {
 	t.Parallel()
 	for jitter, want := range map[float64]time.Duration{0: 180 * time.Millisecond, 0.5: 200 * time.Millisecond, 1: 220 * time.Millisecond} {
 		s := newGateStory(t, 64)
-		s.gate.answered(s.now, someone(1), failure(mx.Unavailable), false, jitter)
+		s.gate.answered(s.now, s.now, someone(1), failure(mx.Unavailable), false, jitter)
 		if _, wait := s.gate.admits(s.now, 0); wait != want {
 			t.Errorf("with jitter %g the probe is due in %s, want %s", jitter, wait, want)
 		}

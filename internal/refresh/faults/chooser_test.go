@@ -1,6 +1,9 @@
 package faults
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // chooser decides what happens next, wherever more than one thing may.
 type chooser interface {
@@ -39,9 +42,9 @@ func (b *branch) choose(n int) int {
 
 // next is the path of the branch after b; nil when b was the last.
 func (b *branch) next() []int {
-	for i := len(b.taken) - 1; i >= 0; i-- {
-		if b.taken[i]+1 < b.ways[i] {
-			return append(b.taken[:i:i], b.taken[i]+1)
+	for i, way := range slices.Backward(b.taken) {
+		if way+1 < b.ways[i] {
+			return append(b.taken[:i:i], way+1)
 		}
 	}
 	return nil

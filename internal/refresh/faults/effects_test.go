@@ -56,16 +56,24 @@ type row struct {
 func rows() []row {
 	all := plots()
 	return []row{
-		{load, all}, {read, all},
+		{load, all},
+		{read, all},
 		{confirm, []plot{noChange, deletion, comeback}},
 		{publish, []plot{change, need, deletion}},
-		{uri, []plot{need}}, {look, []plot{need}}, {announce, []plot{need}},
+		{uri, []plot{need}},
+		{look, []plot{need}},
+		{announce, []plot{need}},
 		{follow, []plot{change, need, deletion}},
-		{schedule, []plot{deletion}}, {stands, []plot{deletion}}, {cancel, []plot{comeback}},
+		{schedule, []plot{deletion}},
+		{stands, []plot{deletion}},
+		{cancel, []plot{comeback}},
 		{ack, all},
 		{ackFollowUp, []plot{change, need, deletion}},
 		{ackConfirmation, []plot{deletion}},
-		{nak, all}, {deadLetter, all}, {term, all}, {result, all},
+		{nak, all},
+		{deadLetter, all},
+		{term, all},
+		{result, all},
 	}
 }
 

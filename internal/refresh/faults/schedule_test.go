@@ -84,7 +84,10 @@ func smallStories() []story {
 	for i := range small {
 		small[i].followLate, small[i].steps = true, 40
 	}
-	return small
+	return append(small, story{
+		name: "a follow-up at a worker whose state its event has overtaken",
+		told: "DEGRADED", waiting: 1, status: []string{"CONNECTED"}, steps: 40,
+	})
 }
 
 // branches bounds how many orders of a small story are played one after the

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -52,11 +53,7 @@ func (t *trap) arm(e effect, k kind) {
 func (t *trap) taken() map[effect]int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make(map[effect]int)
-	for e, n := range t.counts {
-		out[e] = n
-	}
-	return out
+	return maps.Clone(t.counts)
 }
 
 // meet counts e and returns what goes wrong with it; "" for nothing.
@@ -125,6 +122,7 @@ func call[T any](t *trap, e effect, errs failures, do func() (T, error)) (T, err
 		t.strike()
 		<-t.buried
 		return nothing, errs.unanswered
+	case twice: // only on the wire
 	}
 	return do()
 }

@@ -120,7 +120,7 @@ func (w *Worker) Kill() {
 		cancel()
 		w.stop()
 		_ = w.Service.Stop(ctx) // Of course it was cut off.
-		<-w.ended               // With whatever its death looked like from inside.
+		w.rig.log.Debug("killed", "from_inside", <-w.ended)
 		w.Bus.Close()
 		w.mx.Close()
 	})
