@@ -66,12 +66,27 @@ image: ## Build the container image localhost/memberwatch:dev
 
 # Without a registry testcontainers can have no reaper, and inside a container
 # it would look for the published ports on the gateway.
+e2e chaos: export REQUIRE_DOCKER := 1
+e2e chaos: export MEMBERWATCH_IMAGE := localhost/memberwatch:dev
+e2e chaos: export NATS_IMAGE = localhost/nats-server:$(patsubst v%,%,$(shell go list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2))
+e2e chaos: export TESTCONTAINERS_RYUK_DISABLED := true
+e2e chaos: export TESTCONTAINERS_HOST_OVERRIDE := 127.0.0.1
+
 .PHONY: e2e
-e2e: export REQUIRE_DOCKER := 1
-e2e: export MEMBERWATCH_IMAGE := localhost/memberwatch:dev
-e2e: export NATS_IMAGE = localhost/nats-server:$(patsubst v%,%,$(shell go list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2))
-e2e: export TESTCONTAINERS_RYUK_DISABLED := true
-e2e: export TESTCONTAINERS_HOST_OVERRIDE := 127.0.0.1
 e2e: ## Build the images and run the journeys, containers included (needs Docker)
 	VERSION=$(VERSION) .ci/images
-	go test -count=1 -v ./internal/e2e/...
+	go test -count=1 -v ./internal/e2e ./internal/e2e/interop
+
+.PHONY: chaos
+chaos: export CHAOS ?= full
+chaos: export SEED ?=
+chaos: ## Break everything under load and ask the oracle (CHAOS=full or short, SEED=n; needs Docker)
+	VERSION=$(VERSION) .ci/images
+	go test -count=1 -v -timeout 25m ./internal/e2e/chaos
+
+DURATION ?= 10m
+.PHONY: soak
+soak: export SOAK = $(DURATION)
+soak: export SEED ?=
+soak: ## Load and faults for DURATION (default 10m); memory and goroutines as a table
+	go test -count=1 -v -timeout 0 -run '^TestSoak$$' ./internal/e2e/chaos

@@ -3,7 +3,6 @@
 package deploy_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -34,7 +33,7 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(binaries)
+	defer func() { _ = os.RemoveAll(binaries) }()
 	if out, err := exec.Command("go", "build", "-o", binaries+"/", "../cmd/memberwatch", "../cmd/mxsim").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building: %v\n%s", err, out)
 		return 1
@@ -91,10 +90,6 @@ func readRules(t *testing.T) []rule {
 // dashboardQueries returns the expressions of the dashboard's panels.
 func dashboardQueries(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile("grafana/dashboard.json")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var d struct {
 		Panels []struct {
 			ID      int
@@ -103,9 +98,7 @@ func dashboardQueries(t *testing.T) []string {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal(text, &d); err != nil {
-		t.Fatal(err)
-	}
+	read(t, "grafana/dashboard.json", &d) // JSON is YAML
 	var all []string
 	ids := map[int]bool{}
 	for _, p := range d.Panels {

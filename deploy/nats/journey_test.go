@@ -181,10 +181,18 @@ func TestEverybodyDoesHisWorkWithTheRightsOfSingleConf(t *testing.T) {
 		endpoint string
 		serves   bool
 	}{
-		{publisher, "refresh", true}, {publisher, "get", true}, {publisher, "oauth_uri", false},
-		{oauth, "refresh", false}, {oauth, "get", false}, {oauth, "oauth_uri", true},
-		{subscriber, "refresh", false}, {subscriber, "get", false}, {subscriber, "oauth_uri", false},
-		{operator, "refresh", true}, {operator, "get", true}, {operator, "oauth_uri", true},
+		{publisher, "refresh", true},
+		{publisher, "get", true},
+		{publisher, "oauth_uri", false},
+		{oauth, "refresh", false},
+		{oauth, "get", false},
+		{oauth, "oauth_uri", true},
+		{subscriber, "refresh", false},
+		{subscriber, "get", false},
+		{subscriber, "oauth_uri", false},
+		{operator, "refresh", true},
+		{operator, "get", true},
+		{operator, "oauth_uri", true},
 	} {
 		m, err := request.by.Request("mx.api.member."+request.endpoint, body, patience)
 		if served := err == nil && m.Header.Get("Nats-Service-Error-Code") == ""; served != request.serves {

@@ -291,8 +291,10 @@ func TestWorkerAndOperatorAreRefusedWhatIsNotTheirWork(t *testing.T) {
 	others = append(others, attempt{"CONSUMER.CREATE.MX_OAUTH.spy.mx.oauth.>", ""}, attempt{"CONSUMER.MSG.NEXT.MX_OAUTH.oauth", "1"})
 
 	ofWorker := []attempt{
-		{"mx.commands.member.other", "forged"}, {"mx.background.due.USR-1.MBR-1", "forged"},
-		{"mx.background.at.other.USR-1.MBR-1", "forged"}, {"$SYS.REQ.SERVER.PING", ""},
+		{"mx.commands.member.other", "forged"},
+		{"mx.background.due.USR-1.MBR-1", "forged"},
+		{"mx.background.at.other.USR-1.MBR-1", "forged"},
+		{"$SYS.REQ.SERVER.PING", ""},
 	}
 	for _, a := range others {
 		if a.subject != "STREAM.INFO.MX_COMMANDS" && a.subject != "STREAM.INFO.MX_DEADLETTERS" &&

@@ -32,7 +32,7 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	binary = filepath.Join(dir, "memberwatch")
 	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/memberwatch").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building memberwatch: %v\n%s", err, out)

@@ -266,7 +266,7 @@ func TestStopWaitsForHandlersAndHandsBackTheRest(t *testing.T) {
 	select {
 	case <-r.ended:
 		t.Error("the subscription did not wait for its handler")
-	default:
+	case <-time.After(3 * time.Second): // longer than it takes to end without one
 	}
 	close(leave)
 	r.stop()

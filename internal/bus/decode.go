@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 
@@ -153,16 +154,34 @@ func structured(body []byte, r *request) ([]byte, error) {
 
 // binary reads a CloudEvent whose attributes are headers and whose data is the body.
 func binary(h nats.Header, contentType string, body []byte, r *request) ([]byte, error) {
-	attribute := func(name string) string { return percentDecode(header(h, "ce-"+name)) }
-	if err := checkEnvelope(attribute("specversion"), attribute("id"), attribute("source"), attribute("type")); err != nil {
+	var bad error
+	attribute := func(name string) string {
+		v, err := decodeHeader(header(h, "ce-"+name))
+		if err != nil {
+			bad = errors.Join(bad, fmt.Errorf("ce-%s: %w", name, err))
+		}
+		return v
+	}
+	err := checkEnvelope(attribute("specversion"), attribute("id"), attribute("source"), attribute("type"))
+	media := attribute("datacontenttype")
+	traceparent, tracestate := attribute("traceparent"), attribute("tracestate")
+	if bad != nil {
+		return nil, bad
+	}
+	if err != nil {
 		return nil, err
+	}
+	if media != "" {
+		if err := checkJSON("ce-datacontenttype", media); err != nil {
+			return nil, err
+		}
 	}
 	if contentType != "" {
 		if err := checkJSON(headerContentType, contentType); err != nil {
 			return nil, err
 		}
 	}
-	r.take(attribute("traceparent"), attribute("tracestate"))
+	r.take(traceparent, tracestate)
 	return body, nil
 }
 
@@ -211,17 +230,29 @@ func header(h nats.Header, name string) string {
 	return ""
 }
 
-// percentDecode undoes the encoding that the binding asks for in header values.
-// What is not encoded well is taken as it stands.
-func percentDecode(v string) string {
-	if !strings.Contains(v, "%") {
-		return v
+// decodeHeader undoes, in the binding's order, the quotes that older senders put
+// around values, and one round of percent-encoding. An encoding that is none is
+// taken as it stands; one of what is no UTF-8 the binding wants refused.
+func decodeHeader(v string) (string, error) {
+	if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+		var b strings.Builder
+		for inner := v[1 : len(v)-1]; inner != ""; inner = inner[1:] {
+			if inner[0] == '\\' && len(inner) > 1 {
+				inner = inner[1:]
+			}
+			b.WriteByte(inner[0])
+		}
+		v = b.String()
 	}
-	d, err := url.PathUnescape(v)
-	if err != nil {
-		return v
+	if strings.Contains(v, "%") {
+		if d, err := url.PathUnescape(v); err == nil {
+			v = d
+		}
 	}
-	return d
+	if !utf8.ValidString(v) {
+		return "", errors.New("is not UTF-8")
+	}
+	return v, nil
 }
 
 // explain says what is wrong with JSON in terms of its fields.

@@ -12,5 +12,6 @@
 //     e2e does after it has built the image from this very code.
 //
 // Every stack ends with the oracle, which reads all that was published, and with
-// a search of all that was logged for secrets. Package stack holds the machinery.
+// a search of all that was logged for secrets. Package stack holds the machinery,
+// and package chaos breaks these stacks while they are under load.
 package e2e

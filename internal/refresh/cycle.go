@@ -24,8 +24,15 @@ type cycle struct {
 	call    *call
 	turn    *turn
 	key     events.Key
-	serving []*Job   // jobs that the read under way, or the last one, serves
-	tried   []string // ids of events whose publication got no answer
+	serving []*Job    // jobs that the read under way, or the last one, serves
+	tried   []attempt // publications that got no answer
+}
+
+// attempt is a publication without an answer, and the jobs that its read served.
+// Jobs that came later are not answered by it, should it turn out to be stored.
+type attempt struct {
+	eventID string
+	served  []*Job
 }
 
 // serve takes one turn: it is what the desk runs.
@@ -90,9 +97,10 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 			return false, err
 		}
 	}
-	if slices.Contains(c.tried, last.eventID) {
-		c.changed(last) // published after all
-		return true, nil
+	for _, a := range c.tried {
+		if a.eventID == last.eventID {
+			c.changed(last, a.served) // published after all
+		}
 	}
 
 	c.serving = append(c.serving, c.desk.claim(c.turn)...)
@@ -230,7 +238,7 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d event
 	case errors.Is(err, ErrOutcomeUnknown):
 		c.metrics.unknowns.Inc()
 		c.memory.forget(c.key)
-		c.tried = append(c.tried, e.ID)
+		c.tried = append(c.tried, attempt{e.ID, slices.Clone(c.serving)})
 		return false, nil
 	case err != nil:
 		c.memory.forget(c.key)
@@ -244,7 +252,7 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d event
 			return false, err
 		}
 	}
-	c.changed(now)
+	c.changed(now, slices.Clone(c.serving))
 	return true, nil
 }
 
@@ -263,11 +271,15 @@ func (c *cycle) event(last *known, t events.Type, d events.Data) events.Event {
 	return e
 }
 
-// changed settles the jobs of a cycle whose event is stored.
-func (c *cycle) changed(last *known) {
-	for len(c.serving) > 0 {
-		j := c.serving[0]
-		c.serving = c.serving[1:]
+// changed settles those of the cycle's jobs that were served by the read which
+// made the event that is stored now.
+func (c *cycle) changed(last *known, served []*Job) {
+	for _, j := range served {
+		i := slices.Index(c.serving, j)
+		if i < 0 {
+			continue // settled before
+		}
+		c.serving = slices.Delete(c.serving, i, i+1)
 		r := c.result(last, events.OutcomeChanged)
 		r.EventID, r.EventType, r.Reason = last.eventID, last.eventType, cmp.Or(j.note, j.Command.Reason)
 		c.settle(j, Verdict{Disposition: Done, Result: r})

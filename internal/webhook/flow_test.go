@@ -108,8 +108,8 @@ func TestAWebhookLeadsToAReadAndSaysNothingItself(t *testing.T) {
 		if code := p.post(sample(t, typ, k)); code != http.StatusNoContent {
 			t.Errorf("%s: status %d", typ, code)
 		}
+		r.WaitIdle() // so that it is known whose read found the news
 	}
-	r.WaitIdle()
 	all := r.Events(k)
 	if len(all) != 1 {
 		t.Fatalf("%d events, want that of what the read showed", len(all))

@@ -58,6 +58,27 @@ func TestChaos(t *testing.T) {
 	tell(t, seed, all)
 }
 
+// TestKilledWorkersAndAKilledNATSLoseNothing is as much of it as runs always.
+func TestKilledWorkersAndAKilledNATSLoseNothing(t *testing.T) {
+	seed := seedOf(t)
+	again(t, seed)
+	n := newScene(t, seed, 0)
+	s := stack.NewProcesses(t, binaries, stack.OwnNATS())
+	crew := stack.NewCrew(t, s, 3) // at the level that logs most, for the search for secrets
+	n.under("a little of everything", s, size{members: 200, backlog: 1000}, func(l *load) {
+		crew.Freeze(t, 0)
+		crew.Kill(t, 1)
+		s.KillNATS(t)
+		s.RestartNATS(t)
+		crew.Replace(t, 1)
+		l.flows(t)
+		crew.Thaw(t, 0)
+		l.flows(t)
+		n.tally.kills, n.tally.freezes = 2, 1
+	})
+	n.leave(s, crew)
+}
+
 // seedOf is the seed that was asked for, or a new one.
 func seedOf(t *testing.T) uint64 {
 	t.Helper()
@@ -169,7 +190,11 @@ func (t *scene) under(name string, s stack.Stack, n size, harm func(*load)) {
 	l.flows(t.T)
 	l.end(t.T)
 	t.tally.pause, _ = l.pause(t.T)
+	stack.JudgeAsIs(t, s, t.customer, t.schema.Event)
 	report := stack.Judge(t, s, t.customer, t.schema.Event)
+	if n := t.customer.Residue(t); n > 0 {
+		t.Logf("%s: nats-server keeps %d commands that were done, and gives them to nobody", name, n)
+	}
 	t.tally.transitions, t.judged = report.Transitions-t.judged, report.Transitions
 	t.tally.took = time.Since(began)
 	t.tallies[name] = t.tally

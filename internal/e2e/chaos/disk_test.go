@@ -43,21 +43,26 @@ func (b ballast) drop(t *testing.T) {
 	}
 }
 
-// fullDisk has the disk of the embedded server run full, and gives it room again.
+// fullDisk has the disk of the embedded server run full, and gives it room
+// again. A store that could not be written takes nothing more until the server
+// is started anew, and so the worker that has it is.
 func fullDisk(t *scene) {
-	const size = 256 << 20
-	dir := stack.SmallDisk(t, size)
+	const room = 256 << 20
+	dir := stack.SmallDisk(t, room)
 	s := stack.NewProcesses(t, binaries, stack.StoreIn(filepath.Join(dir, "store")))
 	worker := stack.Ready(t, s.Start(t, "worker", quieter()))
 	crew := stack.NewCrew(t, s, 1, quieter())
 	b := ballast{filepath.Join(dir, "ballast")}
-	t.length = 0
-	t.under("disk full", s, size2(), func(l *load) {
+	t.under("disk full", s, size{members: 200, backlog: 1000}, func(l *load) {
 		refused := l.refused.Load()
 		b.fill(t.T)
 		stack.Eventually(t, "commands are refused", func() bool { return l.refused.Load() > refused })
-		t.between(time.Second, 3*time.Second)
+		t.between(500*time.Millisecond, 3*time.Second)
+		t.Logf("readiness while the disk is full: %+v", stack.HealthOf(t, worker))
 		b.drop(t.T)
+		worker.Signal(t, syscall.SIGTERM)
+		worker.Wait(t)
+		worker = stack.Ready(t, s.Start(t, "worker, again", quieter()))
 		l.flows(t.T)
 	})
 	t.leave(s, crew)
@@ -65,5 +70,3 @@ func fullDisk(t *scene) {
 		t.Errorf("the worker with the embedded server ended with code %d", code)
 	}
 }
-
-func size2() size { return size{members: 200, backlog: 1000} }

@@ -126,8 +126,10 @@ func (l *load) run(ctx context.Context) error {
 	tick := time.NewTicker(period)
 	defer tick.Stop()
 	var unsent []*nats.Msg
-	rounds := 0
-	for ; ctx.Err() == nil; rounds++ {
+	for _, m := range l.members { // at first everybody is made known
+		unsent = append(unsent, l.command(m, events.Command{}))
+	}
+	for ctx.Err() == nil {
 		commands := unsent
 		if l.waiting() <= l.backlog {
 			fresh, err := l.change(context.WithoutCancel(ctx))
