@@ -21,9 +21,9 @@
 //
 // # How it is run
 //
-//	CHAOS=full or short   how long; without it only one short case runs
+//	CHAOS=full or short   how long, 40 or 6 s of harm a case; nothing runs without
 //	SEED=n                what was drawn before; each run tells its seed
-//	SOAK=10m              how long TestSoak goes on; without it, it does not
+//	SOAK=10m              how long TestSoak goes on; without it, it does not run
 //	REQUIRE_DOCKER=1      the cases in containers must run; see package e2e
 //
 // The seed decides what is broken and when, and what the load does. It does not

@@ -131,14 +131,14 @@ func (l *load) run(ctx context.Context) error {
 	}
 	for ctx.Err() == nil {
 		commands := unsent
-		if l.waiting() <= l.backlog {
+		if l.waiting(context.WithoutCancel(ctx)) <= l.backlog {
 			fresh, err := l.change(context.WithoutCancel(ctx))
 			if err != nil {
 				return err
 			}
 			commands = append(commands, fresh...)
 		}
-		unsent = l.publish(commands)
+		unsent = l.publish(ctx, commands)
 		if err := l.sim.Collect(context.WithoutCancel(ctx)); err != nil {
 			return err
 		}
@@ -148,7 +148,7 @@ func (l *load) run(ctx context.Context) error {
 		}
 	}
 	for end := time.Now().Add(stack.Patience); len(unsent) > 0; <-tick.C {
-		if unsent = l.publish(unsent); time.Now().After(end) {
+		if unsent = l.publish(ctx, unsent); time.Now().After(end) {
 			return fmt.Errorf("%d commands were not acknowledged in %s", len(unsent), stack.Patience)
 		}
 	}
@@ -156,8 +156,8 @@ func (l *load) run(ctx context.Context) error {
 }
 
 // waiting is how many commands wait to be done; while nobody can tell, none.
-func (l *load) waiting() uint64 {
-	ctx, cancel := context.WithTimeout(context.Background(), answer)
+func (l *load) waiting(ctx context.Context) uint64 {
+	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
 	s, err := l.js.Stream(ctx, commandStream)
 	if err != nil {
@@ -244,30 +244,20 @@ func (l *load) command(m mxsim.Ref, c events.Command) *nats.Msg {
 }
 
 // publish sends commands, and returns those that were not acknowledged.
-func (l *load) publish(commands []*nats.Msg) (unsent []*nats.Msg) {
-	acks := make([]jetstream.PubAckFuture, len(commands))
+func (l *load) publish(ctx context.Context, commands []*nats.Msg) (unsent []*nats.Msg) {
+	acks := make([]jetstream.PubAckFuture, len(commands)) // nil: could not even be sent
 	for i, m := range commands {
-		// A copy: what is not acknowledged is sent again, without the headers of the first time.
-		ack, err := l.js.PublishMsgAsync(&nats.Msg{Subject: m.Subject, Data: m.Data})
-		if err != nil {
-			acks[i] = refusal{err}
-			continue
+		// A copy: the client gives a message that it sends a reply subject.
+		if ack, err := l.js.PublishMsgAsync(&nats.Msg{Subject: m.Subject, Data: m.Data}); err == nil {
+			acks[i] = ack
 		}
-		acks[i] = ack
 	}
-	limit := time.NewTimer(answer)
-	defer limit.Stop()
-	expired := make(chan struct{})
-	var once sync.Once
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), answer)
+	defer cancel()
 	for i, ack := range acks {
-		select {
-		case <-ack.Ok():
+		if acknowledged(limit, ack) {
 			l.sent.Add(1)
 			continue
-		case <-ack.Err():
-		case <-limit.C:
-			once.Do(func() { close(expired) })
-		case <-expired:
 		}
 		l.refused.Add(1)
 		unsent = append(unsent, commands[i])
@@ -275,15 +265,19 @@ func (l *load) publish(commands []*nats.Msg) (unsent []*nats.Msg) {
 	return unsent
 }
 
-// refusal is the answer to a command that could not even be sent.
-type refusal struct{ err error }
-
-func (r refusal) Ok() <-chan *jetstream.PubAck { return nil }
-func (r refusal) Msg() *nats.Msg               { return nil }
-func (r refusal) Err() <-chan error {
-	ch := make(chan error, 1)
-	ch <- r.err
-	return ch
+// acknowledged waits for the answer to a command.
+func acknowledged(ctx context.Context, ack jetstream.PubAckFuture) bool {
+	if ack == nil {
+		return false
+	}
+	select {
+	case <-ack.Ok():
+		return true
+	case err := <-ack.Err():
+		return err == nil
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // pause is the longest time between two events that were stored one after the other

@@ -20,7 +20,7 @@ type usage struct {
 	goroutines float64
 }
 
-// usageOf asks a worker; false when it does not answer.
+// usageOf asks a worker.
 func usageOf(t *scene, p stack.Program) usage {
 	t.Helper()
 	var u usage

@@ -104,9 +104,9 @@ func (t *scene) causes(l *load) (transitions int) {
 		}
 		var e struct {
 			Data struct {
-				Changed  []string
-				Revision int
-			}
+				Changed  []string `json:"changed"`
+				Revision int      `json:"revision"`
+			} `json:"data"`
 		}
 		if err := json.Unmarshal(m.Data(), &e); err != nil {
 			t.Fatal(err)

@@ -31,12 +31,14 @@ func BuildEdited(edits ...Edit) (_ Binaries, err error) {
 	if err != nil {
 		return Binaries{}, fmt.Errorf("making directory for edited files: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	top, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output() //nolint:noctx // go test's own time limit holds.
 	if err != nil {
 		return Binaries{}, fmt.Errorf("finding module: %w", err)
 	}
-	overlay := struct{ Replace map[string]string }{make(map[string]string)}
+	overlay := struct {
+		Replace map[string]string `json:"Replace"` // the go command's name
+	}{make(map[string]string)}
 	for i, e := range edits {
 		path := filepath.Join(strings.TrimSpace(string(top)), filepath.FromSlash(e.File))
 		source := path
@@ -52,7 +54,7 @@ func BuildEdited(edits ...Edit) (_ Binaries, err error) {
 			return Binaries{}, fmt.Errorf("editing %s: %q is not there", e.File, e.Old)
 		}
 		overlay.Replace[path] = filepath.Join(dir, fmt.Sprintf("%d.go", i))
-		if err := os.WriteFile(overlay.Replace[path], []byte(edited), 0o600); err != nil {
+		if err := os.WriteFile(overlay.Replace[path], []byte(edited), 0o600); err != nil { //nolint:gosec // Into the directory made above.
 			return Binaries{}, fmt.Errorf("editing: %w", err)
 		}
 	}
