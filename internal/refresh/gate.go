@@ -13,7 +13,7 @@ import (
 const (
 	firstWindow   = 8                      // calls in flight at first and after an outage; each good answer adds windowGrowth
 	windowGrowth  = 3                      // so the window quadruples every round trip: 64 after two, 512 after three
-	idleWindow    = 5 * time.Second        // without an answer for so long, begin with firstWindow again
+	idleWindow    = time.Second            // without an answer for so long, begin with firstWindow again
 	failedMembers = 5                      // different members that fail in a row before MX itself is blamed
 	firstProbe    = 200 * time.Millisecond // after opening
 	quickProbes   = 350 * time.Millisecond // while the outage is young: most are short
