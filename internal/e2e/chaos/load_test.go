@@ -30,7 +30,7 @@ const (
 
 const (
 	period = 200 * time.Millisecond // of a round of changes and commands
-	answer = 3 * time.Second        // how long a publisher waits for one
+	answer = time.Second            // how long a publisher waits for one
 )
 
 // load changes members and has them refreshed, round after round, until it is

@@ -37,7 +37,6 @@ func upgrade(t *scene) {
 	s.Use(old)
 	crew := stack.NewCrew(t, s, 3, quieter())
 	t.customer = stack.NewCustomer(t, s.NATS(), "bank", lenient{t.schema})
-	t.length = 0 // once there and back
 	roll := func(l *load, b stack.Binaries) {
 		s.Use(b)
 		for i := range 3 {

@@ -13,6 +13,8 @@
 //   - outage_test.go: an MX that is down, overloaded, refuses us, or answers one
 //     member with nonsense.
 //
+// The large tests run one after the other, and the cases of each side by side.
+//
 // # Running one case again
 //
 // A failure names its case and how to run it alone. SEED sets the seed of the

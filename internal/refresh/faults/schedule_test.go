@@ -98,7 +98,6 @@ const branches = 250
 // of two workers that serve one member, MX's changes and redeliveries. BRANCHES
 // sets the bound.
 func TestEveryOrderOfTwoWorkersSteps(t *testing.T) {
-	t.Parallel()
 	bound, seed := int(fromEnv("BRANCHES", branches)), seed(t)
 	for _, st := range smallStories() {
 		t.Run(st.name, func(t *testing.T) {
@@ -146,7 +145,6 @@ const (
 // TestRandomSchedulesOfTwoWorkers plays long stories in random order. SEED and
 // SCHEDULES choose which and how many.
 func TestRandomSchedulesOfTwoWorkers(t *testing.T) {
-	t.Parallel()
 	seed, first, count := seed(t), uint64(0), fromEnv("SCHEDULES", schedules)
 	if os.Getenv("SCHEDULE") != "" {
 		first, count = fromEnv("SCHEDULE", 0), 1

@@ -58,13 +58,14 @@ type world struct {
 	abroad   []abroad
 	needs    map[string]*needy // by the id of the announcement
 	over     chan struct{}
+	landing  bool // what is stored now was given up by who sent it
 	changed  bool // MX has changed, and nobody is bound to look
 	trace    []string
 }
 
 // needy is a need to authorize that an event began.
 type needy struct {
-	finder    *actor // whose read found it
+	finder    *actor // whose read found it; nil: it gave up publishing it, and left it to the follow-up
 	command   string // for which that was
 	announced bool
 }
@@ -106,6 +107,9 @@ func (w *world) stored(by *actor, e events.Event, seq uint64) {
 	w.messages = append(w.messages, &message{id: fmt.Sprintf("follow-up of #%d", seq), followUpOf: seq})
 	if e.Data.OAuthRequired && slices.Contains(e.Data.Changed, events.FieldOAuthRequired) {
 		w.needs[e.Announcement("").ID] = &needy{finder: by, command: e.CorrelationID}
+		if w.landing {
+			w.needs[e.Announcement("").ID].finder = nil
+		}
 	}
 }
 
@@ -256,7 +260,9 @@ func (w *world) moves(resting bool) []move {
 	for i, b := range w.abroad {
 		may(func() {
 			w.abroad = slices.Delete(w.abroad, i, i+1)
+			w.landing = true
 			b.land()
+			w.landing = false
 		}, "%s lands", b.name)
 	}
 	if resting {
