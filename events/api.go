@@ -19,15 +19,46 @@ const (
 	APIOAuthURI = "oauth_uri" // takes an OAuthURIRequest, answers with an OAuthURIResponse
 )
 
+// Endpoint is a row of the catalog of requests.
+type Endpoint struct {
+	Name  string    // for [Subjects.API]
+	What  string    // one sentence: what a request does
+	Codes []APICode // what it may be refused with
+}
+
+// Endpoints returns every endpoint of the service.
+func Endpoints() []Endpoint {
+	return []Endpoint{
+		{
+			APIRefresh, "Reads a member from MX, publishes what changed, and answers when that is done.",
+			[]APICode{APIInvalid, APINotFound, APIFailed, APIUnavailable, APIDeadline},
+		},
+		{
+			APIGet, "Tells a member's last known state without asking MX.",
+			[]APICode{APIInvalid, APINotFound, APIFailed, APIUnavailable, APIDeadline},
+		},
+		{
+			APIOAuthURI, "Has MX generate a fresh URI to send the member's user to, for the caller alone.",
+			[]APICode{APIInvalid, APIForbidden, APINotFound, APIConflict, APIUnavailable, APIDeadline},
+		},
+	}
+}
+
 // How long an endpoint may take to answer, as timeout_ms of a request.
 const (
 	DefaultAPITimeout = 10 * time.Second // of a request that does not say
 	MaxAPITimeout     = time.Minute      // nobody holds a request that long for an answer of MX
 )
 
+// Headers of an answer that is an error; one without them is the endpoint's
+// response. They are those of the NATS micro protocol.
+const (
+	APIErrorCodeHeader = "Nats-Service-Error-Code" // an APICode
+	APIErrorHeader     = "Nats-Service-Error"      // the same in words
+)
+
 // APICode says why a request was not served. It is the value of the header
-// Nats-Service-Error-Code; Nats-Service-Error says it in words. An answer
-// without that header is the endpoint's response.
+// [APIErrorCodeHeader]. A later version may know more of them.
 type APICode string
 
 // The codes.
@@ -40,6 +71,33 @@ const (
 	APIUnavailable APICode = "503" // not now: MX or NATS cannot be asked, or fails for this member, or the service stops. Nothing holds the request: ask again
 	APIDeadline    APICode = "504" // not done within the request's time; a refresh goes on, and its event comes
 )
+
+// APICodes returns all codes.
+func APICodes() []APICode {
+	return []APICode{APIInvalid, APIForbidden, APINotFound, APIConflict, APIFailed, APIUnavailable, APIDeadline}
+}
+
+// Meaning says, for documents, what c tells; empty for a code that is not one of
+// [APICodes].
+func (c APICode) Meaning() string {
+	switch c {
+	case APIInvalid:
+		return "the request does not parse, or a field is wrong, which the message names"
+	case APIForbidden:
+		return "MX does not let this client do that"
+	case APINotFound:
+		return "no such member: MX knows none (get: nothing is known of it here)"
+	case APIConflict:
+		return "MX gives no URI for this member, as when its bank does not use OAuth"
+	case APIFailed:
+		return "it cannot be done, and asking again is no use"
+	case APIUnavailable:
+		return "not now; nothing holds the request, ask again"
+	case APIDeadline:
+		return "not done within timeout_ms; a refresh goes on, and its event comes"
+	}
+	return ""
+}
 
 // APIError is the body of an answer that is an error.
 type APIError struct {

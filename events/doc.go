@@ -14,6 +14,8 @@
 //     is never broken by a newer service.
 //   - [Command] asks for a refresh, [Result] tells how it ended, [DeadLetter]
 //     keeps what could not be carried out.
+//   - [RefreshRequest], [GetRequest] and [OAuthURIRequest] are requests to the micro
+//     service; [Endpoints] is their catalog, [APICode] says why one was refused.
 //   - [Subjects] builds and reads every subject and stream name. It takes a
 //     [Key], which exists only for names that are safe as subject tokens.
 //
@@ -36,8 +38,9 @@
 // types and meanings, and the exported names of this package and of those below
 // it. An upgrade, within a major version,
 //
-//   - may add types, optional fields of commands, fields of everything else,
-//     attributes, values of an enumeration, categories of dead letters, subjects;
+//   - may add types, optional fields of commands and requests, fields of everything
+//     else, attributes, values of an enumeration, categories of dead letters, codes
+//     of errors, subjects;
 //   - never removes, renames or retypes a field, lets one be missing or null that
 //     never was, requires one that was not, narrows an enumeration, a pattern or a
 //     range, or moves a type to another subject or stream;
@@ -57,8 +60,8 @@
 //
 // Tests hold this. The golden files, one of each message as it once was on the
 // wire, are added to and never edited, as their committed digests show; all of
-// them must go on decoding. Package schemas/compat compares the schemas with those
-// of the last release and names the field of a change that breaks.
+// them must go on decoding. Package schemas/compat compares schemas and digests
+// with those of the last release and names the field of a change that breaks.
 //
 // The package imports the standard library and the CloudEvents SDK's event
 // package, nothing else, so that depending on it stays cheap.

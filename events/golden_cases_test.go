@@ -28,11 +28,7 @@ func goldenCases(t *testing.T) map[string][]byte {
 		}
 		cases[events.ResultType+"."+name+".json"] = b
 	}
-	for name, v := range map[string]any{
-		"member.refresh":         events.Command{User: userGUID, Member: memberGUID, CommandID: "cmd-7f3a", Aggregate: true, Reason: "the user asked"},
-		"member.refresh.minimal": events.Command{User: "anna@example.com", Member: "checking_17"},
-		"deadletter":             goldenDeadLetter(),
-	} {
+	for name, v := range goldenPlain(cases) {
 		b, err := json.Marshal(v)
 		if err != nil {
 			t.Fatalf("encoding %s: %v", name, err)
@@ -40,6 +36,44 @@ func goldenCases(t *testing.T) map[string][]byte {
 		cases[name+".json"] = b
 	}
 	return cases
+}
+
+// goldenPlain returns what is sent as JSON that is no CloudEvent. Answers have
+// the state of an event among cases.
+func goldenPlain(cases map[string][]byte) map[string]any {
+	refresh := events.Command{User: userGUID, Member: memberGUID, CommandID: "cmd-7f3a", Aggregate: true, Reason: "the user asked"}
+	results := goldenResults()
+	state := func(name string) *events.Data {
+		e, err := events.Decode(cases[name+".json"])
+		if err != nil {
+			panic(err)
+		}
+		return &e.Data
+	}
+	pending := state("member.pending")
+	return map[string]any{
+		"member.refresh":         refresh,
+		"member.refresh.minimal": events.Command{User: "anna@example.com", Member: "checking_17"},
+		"deadletter":             goldenDeadLetter(),
+
+		"api.refresh.request":           events.RefreshRequest{Command: refresh, TimeoutMS: 30_000},
+		"api.refresh.response":          events.RefreshResponse{Result: results["changed"], State: pending},
+		"api.refresh.response.no_state": events.RefreshResponse{Result: results["unchanged"]},
+		"api.get.request":               events.GetRequest{User: userGUID, Member: memberGUID},
+		"api.get.response":              events.GetResponse{UserGUID: userGUID, MemberGUID: memberGUID, EventID: results["changed"].EventID, EventType: events.TypePending, State: *pending},
+		"api.oauth_uri.request":         goldenOAuthURIRequest(),
+		"api.oauth_uri.request.minimal": events.OAuthURIRequest{User: "anna@example.com", Member: "checking_17"},
+		"api.oauth_uri.response":        events.OAuthURIResponse{OAuthWindowURI: "https://mxbank.example/oauth/authorize?client_id=b8Oik&state=d745bd4e&scope=openid"},
+		"api.error":                     events.APIError{Code: events.APIInvalid, Message: "member: missing; give MX's guid or your own id"},
+	}
+}
+
+func goldenOAuthURIRequest() events.OAuthURIRequest {
+	return events.OAuthURIRequest{
+		User: userGUID, Member: memberGUID,
+		ReferralSource: events.ReferralApp, ClientRedirectURL: "myapp://bank-connected",
+		EnableApp2App: new(true), SkipAggregation: new(false), UIMessageWebviewURLScheme: "myapp", TimeoutMS: 20_000,
+	}
 }
 
 // change is a field that changed, with its former value.
@@ -62,7 +96,7 @@ type scene struct {
 func goldenEvents(t *testing.T) map[string]events.Event {
 	t.Helper()
 	cases := map[string]events.Event{}
-	for i, s := range []scene{
+	for i, s := range []scene{ // a new one goes to the end, since its place makes its revision
 		{events.StatusPrevented, events.StatusDenied, events.ActorUser, events.ActionUpdateCredentials, 2005, "MEMBER", false, false},
 		{events.StatusDenied, events.StatusCreated, events.ActorUser, events.ActionUpdateCredentials, 2005, "MEMBER", false, false},
 		{events.StatusChallenged, events.StatusCreated, events.ActorUser, events.ActionAnswerChallenge, 0, "", false, true},

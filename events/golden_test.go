@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -30,16 +32,80 @@ const goldenDir = "testdata/golden"
 
 func TestGoldenFilesAreNeverEdited(t *testing.T) {
 	t.Parallel()
-	listed := digests(t)
-	for name, want := range listed {
-		if got := digest(readGolden(t, name)); got != want {
-			t.Errorf("%s was edited: its SHA-256 is %s, DIGESTS says %s", name, got, want)
+	for _, problem := range edited(t, goldenDir) {
+		t.Error(problem)
+	}
+}
+
+// edited tells what was done to the golden files in dir but adding some.
+func edited(t *testing.T, dir string) (problems []string) {
+	t.Helper()
+	listed := digests(t, dir)
+	for _, name := range slices.Sorted(maps.Keys(listed)) {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			problems = append(problems, name+" was removed: what was once on the wire must go on decoding")
+		case err != nil:
+			t.Fatal(err)
+		case digest(b) != listed[name]:
+			problems = append(problems, name+" was edited: give the new form a name of its own; its SHA-256 is "+digest(b)+", DIGESTS says "+listed[name])
 		}
 	}
-	for _, name := range goldenNames(t) {
+	for _, name := range goldenNames(t, dir) {
 		if listed[name] == "" {
-			t.Errorf("%s is not listed in DIGESTS; golden files are made by go test ./events -update", name)
+			problems = append(problems, name+" is not listed in DIGESTS; golden files are made by go test ./events -update")
 		}
+	}
+	return problems
+}
+
+// TestEveryEditOfAGoldenFileIsToldWithItsName edits copies.
+func TestEveryEditOfAGoldenFileIsToldWithItsName(t *testing.T) {
+	t.Parallel()
+	const name = "member.connected.json"
+	for what, tc := range map[string]struct {
+		edit func(dir string) error
+		want string
+	}{
+		"a field renamed": {func(dir string) error {
+			path := filepath.Join(dir, name)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(path, bytes.Replace(b, []byte(`"revision"`), []byte(`"version"`), 1), 0o600)
+		}, name + " was edited"},
+		"a space": {func(dir string) error {
+			f, err := os.OpenFile(filepath.Join(dir, name), os.O_APPEND|os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteString(" ")
+			return errors.Join(err, f.Close())
+		}, name + " was edited"},
+		"a file removed": {func(dir string) error { return os.Remove(filepath.Join(dir, name)) }, name + " was removed"},
+		"a file renamed": {func(dir string) error {
+			return os.Rename(filepath.Join(dir, name), filepath.Join(dir, "member.linked.json"))
+		}, "member.linked.json is not listed"},
+		"a file added by hand": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "new.json"), nil, 0o600) }, "new.json is not listed"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "golden")
+			if err := os.CopyFS(dir, os.DirFS(goldenDir)); err != nil {
+				t.Fatal(err)
+			}
+			if problems := edited(t, dir); problems != nil {
+				t.Fatalf("the copy is edited already: %q", problems)
+			}
+			if err := tc.edit(dir); err != nil {
+				t.Fatal(err)
+			}
+			if problems := edited(t, dir); !slices.ContainsFunc(problems, func(p string) bool { return strings.HasPrefix(p, tc.want) }) {
+				t.Errorf("told %q, want %q", problems, tc.want)
+			}
+		})
 	}
 }
 
@@ -60,7 +126,7 @@ func TestEncodingsMatchTheirGoldenFiles(t *testing.T) {
 
 func TestEveryGoldenFileDecodesForEver(t *testing.T) {
 	t.Parallel()
-	for name := range digests(t) {
+	for name := range digests(t, goldenDir) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := readGolden(t, name)
@@ -81,6 +147,8 @@ func TestEveryGoldenFileDecodesForEver(t *testing.T) {
 				if err := c.Validate(); err != nil {
 					t.Errorf("Validate: %v", err)
 				}
+			case strings.HasPrefix(name, "api."):
+				decodesAsItsAPIType(t, name, b)
 			case strings.HasPrefix(name, "deadletter."):
 				var d events.DeadLetter
 				if err := json.Unmarshal(b, &d); err != nil {
@@ -105,12 +173,40 @@ func TestEveryGoldenFileDecodesForEver(t *testing.T) {
 	}
 }
 
+// decodesAsItsAPIType reads a request or an answer of the micro service as the Go
+// type it is of, and wants every field of the file to be one of that type.
+func decodesAsItsAPIType(t *testing.T, name string, b []byte) {
+	t.Helper()
+	for prefix, v := range map[string]any{
+		"api.refresh.request": &events.RefreshRequest{}, "api.refresh.response": &events.RefreshResponse{},
+		"api.get.request": &events.GetRequest{}, "api.get.response": &events.GetResponse{},
+		"api.oauth_uri.request": &events.OAuthURIRequest{}, "api.oauth_uri.response": &events.OAuthURIResponse{},
+		"api.error": &events.APIError{},
+	} {
+		if !strings.HasPrefix(name, prefix+".") {
+			continue
+		}
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.DisallowUnknownFields()
+		if err := d.Decode(v); err != nil {
+			t.Fatal(err)
+		}
+		if r, ok := v.(interface{ Validate() error }); ok {
+			if err := r.Validate(); err != nil {
+				t.Errorf("Validate: %v", err)
+			}
+		}
+		return
+	}
+	t.Errorf("%s is of no type", name)
+}
+
 func TestEveryTypeHasAGoldenFile(t *testing.T) {
 	t.Parallel()
-	listed := digests(t)
+	listed := digests(t, goldenDir)
 	for e := range events.Types() {
 		if listed[string(e.Type)+".json"] == "" {
-			t.Errorf("no golden file for %s", e.Type)
+			t.Errorf("%s has no golden file: add its case to goldenEvents, then go test ./events -update", e.Type)
 		}
 	}
 }
@@ -118,7 +214,7 @@ func TestEveryTypeHasAGoldenFile(t *testing.T) {
 // appendGoldens writes the cases that DIGESTS does not list, and lists them.
 func appendGoldens(t *testing.T) {
 	t.Helper()
-	listed := digests(t)
+	listed := digests(t, goldenDir)
 	cases := goldenCases(t)
 	for _, name := range slices.Sorted(maps.Keys(cases)) {
 		if listed[name] != "" {
@@ -141,9 +237,9 @@ func appendGoldens(t *testing.T) {
 }
 
 // digests reads DIGESTS, which has the form that sha256sum -c reads.
-func digests(t *testing.T) map[string]string {
+func digests(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(goldenDir, "DIGESTS"))
+	b, err := os.ReadFile(filepath.Join(dir, "DIGESTS"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,9 +259,9 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func goldenNames(t *testing.T) []string {
+func goldenNames(t *testing.T, dir string) []string {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(goldenDir, "*.json"))
+	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

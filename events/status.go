@@ -1,6 +1,9 @@
 package events
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Status is an MX connection_status, in MX's own spelling (upper case). MX may
 // add statuses at any time; values unknown to this package are valid when
@@ -64,16 +67,7 @@ func (s Status) Valid() bool {
 }
 
 // Known reports whether this package names s.
-func (s Status) Known() bool {
-	switch s {
-	case StatusCreated, StatusPrevented, StatusDenied, StatusChallenged, StatusRejected, StatusLocked,
-		StatusConnected, StatusImpeded, StatusReconnected, StatusDegraded, StatusDisconnected,
-		StatusDiscontinued, StatusClosed, StatusDelayed, StatusFailed, StatusUpdated, StatusDisabled,
-		StatusImported, StatusResumed, StatusExpired, StatusImpaired, StatusPending:
-		return true
-	}
-	return false
-}
+func (s Status) Known() bool { return slices.Contains(Statuses(), s) }
 
 // Transient reports whether MX moves the member on by itself, soon.
 func (s Status) Transient() bool {
@@ -88,11 +82,8 @@ func (s Status) Transient() bool {
 // s must be [Status.Valid].
 func (s Status) Type() Type {
 	token := strings.ToLower(string(s))
-	switch t := Type(typeRoot + token); t {
-	case TypeErrorRaised, TypeErrorCleared, TypeAttributesChanged, TypeAggregated,
-		TypeDiscovered, TypeDeleted, TypeOAuthRequired, CommandType:
-		return Type(typeRoot + "status_" + token) // A future MX status must not pass for another thing that happens.
-	default:
+	if t := Type(typeRoot + token); !t.other() && t != CommandType {
 		return t
 	}
+	return Type(typeRoot + "status_" + token) // A future MX status must not pass for another thing that happens.
 }

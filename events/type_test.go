@@ -79,13 +79,9 @@ func TestEveryValidStatusMakesATypeThatParses(t *testing.T) {
 
 func TestCatalogHasARowForEachStatusAndEachOtherType(t *testing.T) {
 	t.Parallel()
-	rows := slices.Collect(events.Types())
-	if len(rows) != 29 {
-		t.Errorf("catalog has %d rows, want 29", len(rows))
-	}
-	statuses := events.Statuses()
-	if len(statuses) != 22 {
-		t.Errorf("there are %d statuses, want 22", len(statuses))
+	rows, statuses := slices.Collect(events.Types()), events.Statuses()
+	if len(rows) < 29 || len(statuses) < 22 {
+		t.Errorf("catalog has %d rows and %d statuses, fewer than v1 began with", len(rows), len(statuses))
 	}
 	seen := map[events.Type]bool{}
 	for i, row := range rows {
@@ -127,7 +123,7 @@ func TestCatalogHasARowForEachStatusAndEachOtherType(t *testing.T) {
 
 func TestCatalogCanBeLeftEarly(t *testing.T) {
 	t.Parallel()
-	for n := range 29 {
+	for n := range len(slices.Collect(events.Types())) {
 		left := n
 		for range events.Types() {
 			if left == 0 {

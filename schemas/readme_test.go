@@ -3,8 +3,6 @@ package schemas_test
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -30,7 +28,7 @@ What memberwatch publishes and takes, for consumers in any language. Events are
 - ` + "`%[3]s/`" + ` has a JSON Schema (draft 2020-12) for each type. Its ` + "`$id`" + ` is what an event's
   ` + "`dataschema`" + ` says; it is a name, not a place to load from, and ends in the path of
   the file in this folder.
-- [%[2]s](%[2]s) is all of it as AsyncAPI 3.0: channels, messages, security.
+- [%[2]s](%[2]s) is all of it as AsyncAPI 3.0: channels, operations, messages, security.
 - ` + "`memberwatch catalog --export DIR`" + ` writes this folder; Go programs find it in package
   ` + "`schemas`" + `, and a kit for consumers in ` + "`events/client`" + `.
 
@@ -42,6 +40,10 @@ In subjects ` + "`%[4]s`" + ` stands for the installation's SUBJECT_PREFIX, and 
 with it in upper case.
 
 `
+
+const readmeRequests = "NATS requests to the micro service `" + events.APIService + "`, as JSON; the answer comes to the reply subject. One that was\n" +
+	"not served has the header `" + events.APIErrorCodeHeader + "` with a code, `" + events.APIErrorHeader + "` with words, and\n" +
+	"[both as its body](" + schemas.Version + "/" + schemas.APIError + "). An answer without them is the endpoint's.\n\n"
 
 func readme(t *testing.T) []byte {
 	t.Helper()
@@ -72,6 +74,19 @@ func readme(t *testing.T) []byte {
 	} {
 		fmt.Fprintf(&b, "| [%s](%s/%s) | `%s` | %s |\n", row[0], schemas.Version, row[1], row[2], row[3])
 	}
+	b.WriteString("\n## Requests\n\n" + readmeRequests + "| Request | Subject | Answer | Refused with |\n|---|---|---|---|\n")
+	for _, e := range events.Endpoints() {
+		var codes []string
+		for _, c := range e.Codes {
+			codes = append(codes, string(c))
+		}
+		fmt.Fprintf(&b, "| [%s](%[2]s/%s): %s | `%s` | [answer](%[2]s/%[6]s) | %s |\n", e.Name, schemas.Version, schemas.APIRequest(e.Name),
+			e.What, s.API(e.Name), schemas.APIResponse(e.Name), strings.Join(codes, ", "))
+	}
+	b.WriteString("\n| Code | |\n|---|---|\n")
+	for _, c := range events.APICodes() {
+		fmt.Fprintf(&b, "| %s | %s |\n", c, c.Meaning())
+	}
 	b.WriteString("\n## One of each\n\n")
 	for e := range events.Types() {
 		showExample(t, &b, string(e.Type), string(e.Type))
@@ -80,14 +95,15 @@ func readme(t *testing.T) []byte {
 	showExample(t, &b, "refresh command", events.CommandType)
 	showExample(t, &b, "result of a refresh command", events.ResultType+".changed")
 	showExample(t, &b, "dead letter", "deadletter")
+	for _, e := range events.Endpoints() {
+		showExample(t, &b, "request to "+e.Name, "api."+e.Name+".request")
+		showExample(t, &b, "answer of "+e.Name, "api."+e.Name+".response")
+	}
+	showExample(t, &b, "refusal of a request", "api.error")
 	return b.Bytes()
 }
 
 func showExample(t *testing.T, b *bytes.Buffer, title, golden string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(goldenDir, golden+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprintf(b, "<details><summary>%s</summary>\n\n```json\n%s\n```\n\n</details>\n\n", title, bytes.TrimSpace(text))
+	fmt.Fprintf(b, "<details><summary>%s</summary>\n\n```json\n%s\n```\n\n</details>\n\n", title, bytes.TrimSpace(readGolden(t, golden)))
 }

@@ -34,15 +34,22 @@ func TestGoTypesAndSchemasSayTheSame(t *testing.T) {
 		{reflect.TypeFor[events.Command](), schemas.Command, nil, nil},
 		{reflect.TypeFor[events.Result](), schemas.Result, []string{"properties", "data"}, nil},
 		{reflect.TypeFor[events.DeadLetter](), schemas.DeadLetter, nil, nil},
+		{reflect.TypeFor[events.RefreshRequest](), schemas.APIRequest(events.APIRefresh), nil, nil},
+		{reflect.TypeFor[events.RefreshResponse](), schemas.APIResponse(events.APIRefresh), nil, nil},
+		{reflect.TypeFor[events.GetRequest](), schemas.APIRequest(events.APIGet), nil, nil},
+		{reflect.TypeFor[events.GetResponse](), schemas.APIResponse(events.APIGet), nil, nil},
+		{reflect.TypeFor[events.OAuthURIRequest](), schemas.APIRequest(events.APIOAuthURI), nil, nil},
+		{reflect.TypeFor[events.OAuthURIResponse](), schemas.APIResponse(events.APIOAuthURI), nil, nil},
+		{reflect.TypeFor[events.APIError](), schemas.APIError, nil, nil},
 	} {
 		t.Run(tc.goType.Name(), func(t *testing.T) {
 			t.Parallel()
 			doc := document(t, tc.file)
 			got := shapesOfSchema(t, doc, dig(t, doc, tc.pointer...))
 			want := map[string]shape{}
-			for f := range tc.goType.Fields() {
+			for _, f := range reflect.VisibleFields(tc.goType) {
 				name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-				if name == "-" {
+				if name == "-" || f.Anonymous { // what is embedded is there field by field
 					continue
 				}
 				s := shapeOfField(f.Type)
@@ -62,9 +69,12 @@ func TestGoTypesAndSchemasSayTheSame(t *testing.T) {
 func TestEnumerationsAreThoseOfTheGoTypes(t *testing.T) {
 	t.Parallel()
 	event, result, letter := document(t, schemas.Event), document(t, schemas.Result), document(t, schemas.DeadLetter)
+	refusal, oauth := document(t, schemas.APIError), document(t, schemas.APIRequest(events.APIOAuthURI))
 	action := dig(t, event, "$defs", "action", "properties")
 	for name, tc := range map[string]struct{ schema, want any }{
 		"category": {dig(t, letter, "properties", "category")["enum"], events.Categories()},
+		"code":     {dig(t, refusal, "properties", "code")["enum"], events.APICodes()},
+		"referral": {dig(t, oauth, "properties", "referral_source")["enum"], []string{"", events.ReferralBrowser, events.ReferralApp}},
 		"outcome": {
 			dig(t, result, "properties", "data", "properties", "outcome")["enum"],
 			[]events.Outcome{events.OutcomeChanged, events.OutcomeUnchanged, events.OutcomeNotFound, events.OutcomeFailed},
@@ -130,7 +140,7 @@ func shapeOfField(typ reflect.Type) shape {
 		return shape{types: []string{"string"}}
 	case reflect.Bool:
 		return shape{types: []string{"boolean"}}
-	case reflect.Int, reflect.Uint64:
+	case reflect.Int, reflect.Int64, reflect.Uint64:
 		return shape{types: []string{"integer"}}
 	default:
 		return shape{types: []string{"no JSON type for " + typ.String()}}
@@ -142,13 +152,13 @@ func shapeOfField(typ reflect.Type) shape {
 func shapesOfSchema(t *testing.T, doc, schema map[string]any) map[string]shape {
 	t.Helper()
 	shapes := map[string]shape{}
-	if definition, ok := resolve(t, doc, schema); ok {
-		shapes = shapesOfSchema(t, doc, definition)
+	if file, definition, ok := resolve(t, doc, schema); ok {
+		shapes = shapesOfSchema(t, file, definition)
 	}
 	properties, _ := schema["properties"].(map[string]any)
 	for name := range properties {
 		s := dig(t, properties, name)
-		if definition, ok := resolve(t, doc, s); ok {
+		if _, definition, ok := resolve(t, doc, s); ok {
 			s = definition
 		}
 		if not, ok := s["not"].(map[string]any); ok && len(not) == 0 {
@@ -189,14 +199,22 @@ func texts(v any) []string {
 	return out
 }
 
-// resolve returns the definition that a schema refers to, if it does.
-func resolve(t *testing.T, doc, schema map[string]any) (map[string]any, bool) {
+// resolve returns the definition that a schema refers to, if it does, and the
+// file that it is in.
+func resolve(t *testing.T, doc, schema map[string]any) (file, definition map[string]any, ok bool) {
 	t.Helper()
 	ref, ok := schema["$ref"].(string)
 	if !ok {
-		return nil, false
+		return nil, nil, false
 	}
-	return dig(t, doc, "$defs", strings.TrimPrefix(ref, "#/$defs/")), true
+	name, pointer, _ := strings.Cut(ref, "#")
+	if name != "" {
+		doc = document(t, name)
+	}
+	if pointer = strings.TrimPrefix(pointer, "/"); pointer == "" {
+		return doc, doc, true
+	}
+	return doc, dig(t, doc, strings.Split(pointer, "/")...), true
 }
 
 func dig(t *testing.T, doc map[string]any, keys ...string) map[string]any {

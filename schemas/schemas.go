@@ -3,8 +3,9 @@
 //
 // There is a schema for each type of event, one for member events in general
 // (what a type newer than the schemas is held against), and one each for the
-// refresh command, its result, and dead letters. Those of events and results
-// describe the whole message: the CloudEvents envelope and its data.
+// refresh command, its result, dead letters, and the requests to the micro service
+// and their answers. Those of events and results describe the whole message: the
+// CloudEvents envelope and its data.
 //
 // A schema's $id is an identifier, not a place to load from: its last two
 // segments are its path in this folder, v1/member.connected.json. Schemas refer
@@ -47,7 +48,26 @@ const (
 	Command    = "member.refresh.json"        // the body of a refresh command
 	Result     = "member.refresh.result.json" // the result of a refresh command
 	DeadLetter = "deadletter.json"            // a dead letter
+	APIError   = "api.error.json"             // why a request was not served
 )
+
+// APIRequest and APIResponse name the schemas of what an endpoint of the micro
+// service takes, such as [events.APIGet], and of what it answers with when it
+// serves the request.
+func APIRequest(endpoint string) string { return "api." + endpoint + ".request.json" }
+
+// APIResponse is explained at [APIRequest].
+func APIResponse(endpoint string) string { return "api." + endpoint + ".response.json" }
+
+// Inputs names the schemas of what is sent to the service. They say what it
+// takes, not what a consumer may rely on.
+func Inputs() []string {
+	names := []string{Command}
+	for _, e := range events.Endpoints() {
+		names = append(names, APIRequest(e.Name))
+	}
+	return names
+}
 
 // Version is the major version of the contract, and the folder of its schemas. A
 // change that could break a consumer would begin the next, beside this one.

@@ -20,15 +20,19 @@
 // order of the stream, those of different members at the same time. An event
 // whose handler fails holds back the later ones of its member and nobody else's;
 // it is tried again after a growing, jittered delay, and given up by a policy of
-// the consumer's choice: [DeadLetterTo], or [Stop], which is the default.
+// the consumer's choice: [Client.DeadLetterTo], or [Stop], which is the default.
 //
 // A failing event waits for its next try inside the process, and the server is
 // told that it is being worked on. It is not handed back for the while (a
 // delayed nak), because the process that got it next would not know what to hold
 // back for it. What is in hand when a subscription stops is handed back at once;
 // what a killed process had in hand comes again when the server misses its signs
-// of life. A subscription that starts waits for such events, at most the ack wait
-// of its durable (30 s), and puts them in order before it handles any.
+// of life. A subscription that starts waits for such events, little longer than
+// the ack wait of its durable (30 s), and puts them in order before it handles any.
+//
+// An outage of NATS is waited out, with a [Fetching] notice each time that asking
+// fails. Nothing is logged by the kit itself: [Subscription.Notice] is told what
+// no handler hears of, and [LogTo] makes one that logs.
 //
 // Two processes on one durable share its events, and then order is kept within
 // each only. [Subscription.Standby] makes one of them work and the other wait.
@@ -57,21 +61,37 @@
 //
 // # Permissions
 //
+// Commands need the right to publish on their subject, and their results to
+// subscribe to theirs. Requests ([Client.Get] and the like) need the right to
+// publish on mx.api.member.<endpoint>.
+//
 // A subscription on a durable that somebody else made ([Subscription.BindOnly])
 // needs to publish on $JS.API.CONSUMER.INFO, $JS.API.CONSUMER.MSG.NEXT and
 // $JS.ACK of that durable, and no more. Making one needs
 // $JS.API.CONSUMER.CREATE, which [Client.Replay] and [Client.Snapshot] need too,
-// and beside it $JS.API.STREAM.INFO. [Client.Last] needs STREAM.INFO and
-// STREAM.MSG.GET.
+// and beside it $JS.API.STREAM.INFO, CONSUMER.MSG.NEXT and CONSUMER.DELETE.
+// [Client.Last] needs STREAM.INFO and STREAM.MSG.GET.
+//
+// A subscriber with a NATS account of its own imports these subjects from the
+// account where the streams are, those of the API under another prefix, since
+// $JS.API is its own account's JetStream. [WithAPIPrefix] says which:
+//
+//	imports: [
+//	  { service: { account: MX, subject: "$JS.API.CONSUMER.INFO.MX_EVENTS.notifier" }, to: "JS.MX.API.CONSUMER.INFO.MX_EVENTS.notifier" }
+//	  { service: { account: MX, subject: "$JS.API.CONSUMER.MSG.NEXT.MX_EVENTS.notifier" }, to: "JS.MX.API.CONSUMER.MSG.NEXT.MX_EVENTS.notifier" }
+//	  { service: { account: MX, subject: "$JS.ACK.MX_EVENTS.notifier.>" } }
+//	]
+//
+//	c, err := client.New(nc, events.DefaultPrefix, client.WithAPIPrefix("JS.MX.API"))
 //
 // # How it is laid out
 //
 //   - client.go: the client; delivery.go: what handlers get.
 //   - subscription.go: what a consumer asks for; durable.go finds or makes its
-//     durable consumers.
+//     durable consumers; notice.go, what it is told beside events.
 //   - run.go and lane.go: the life of a subscription; hold.go, what a process that
 //     died left over; member.go, one event after the other; memory.go, duplicates.
 //   - giveup.go: policies for what cannot be handled.
 //   - replay.go, snapshot.go: reading without a durable.
-//   - refresh.go: commands.
+//   - refresh.go: commands; request.go: requests.
 package client

@@ -55,7 +55,7 @@ func (l *lane) holdLeftovers(ctx context.Context) error {
 // been answered by another process that is alive, or, since some may still be in
 // its hands, when the rest must have come.
 func (l *lane) letGoInTime(ctx, handling context.Context) {
-	over := time.NewTimer(l.ackWait + l.ackWait/4)
+	over := time.NewTimer(l.ackWait + max(l.ackWait/4, askTimeout)) // what comes again still has to arrive
 	defer over.Stop()
 	look := time.NewTicker(min(time.Second, l.ackWait/4))
 	defer look.Stop()

@@ -14,14 +14,18 @@ import (
 )
 
 // watched runs a subscription to everything that journals what is handled and
-// sends on what is noticed.
+// sends on what is noticed about events.
 func (w *world) watched(s client.Subscription) (*journal, <-chan client.Notice) {
 	w.tb.Helper()
 	j, notices := newJournal(), make(chan client.Notice, 1000)
 	if s.Otherwise == nil && s.On == nil {
 		s.Otherwise = j.handle
 	}
-	s.Notice = func(n client.Notice) { notices <- n }
+	s.Notice = func(n client.Notice) {
+		if n.Kind != client.Fetching { // a busy machine's own affair
+			notices <- n
+		}
+	}
 	w.run(s)
 	return j, notices
 }

@@ -72,11 +72,14 @@ func (l *lane) run(ctx, handling context.Context) error {
 	ctx, l.fail = context.WithCancel(ctx)
 	defer l.fail()
 	l.inHand, l.waiting, l.stopping, l.stopped = map[uint64]*item{}, map[string][]*item{}, false, nil
-	if err := l.holdLeftovers(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
+	for {
+		err := l.holdLeftovers(ctx)
+		if err == nil {
+			break
 		}
-		return err
+		if err := l.mind(ctx, err); err != nil || ctx.Err() != nil {
+			return err
+		}
 	}
 	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	var keeper sync.WaitGroup
@@ -124,17 +127,45 @@ func (l *lane) fetch(ctx, handling context.Context) error {
 		if err == nil || errors.Is(err, jetstream.ErrPinIDMismatch) {
 			continue
 		}
-		if l.gone(ctx, err) {
-			return fmt.Errorf("fetching from durable consumer %s of %s: %w", l.config.Durable, l.stream, err)
+		err = fmt.Errorf("fetching from durable consumer %s of %s: %w", l.config.Durable, l.stream, l.look(ctx, err))
+		if err := l.mind(ctx, err); err != nil {
+			return err
 		}
-		l.config.Notice(Notice{Kind: Fetching, Err: err})
-		wait := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-		case <-wait.C:
-		}
-		wait.Stop()
 	}
+}
+
+// mind returns err when only a restart can help; else it tells of it and waits for
+// a while, or until ctx ends.
+func (l *lane) mind(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	for _, lost := range []error{
+		jetstream.ErrConsumerDeleted, jetstream.ErrConsumerNotFound, jetstream.ErrStreamNotFound, nats.ErrConnectionClosed,
+	} {
+		if errors.Is(err, lost) {
+			return err
+		}
+	}
+	l.config.Notice(Notice{Kind: Fetching, Err: err})
+	wait := time.NewTimer(pause)
+	defer wait.Stop()
+	select {
+	case <-ctx.Done():
+	case <-wait.C:
+	}
+	return nil
+}
+
+// look adds to err what the server, when asked, says about the durable: nobody
+// answers a request to fetch from one that is gone.
+func (l *lane) look(ctx context.Context, err error) error {
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if _, now := l.cons.Info(asking); errors.Is(now, jetstream.ErrConsumerNotFound) || errors.Is(now, jetstream.ErrStreamNotFound) {
+		return errors.Join(err, now)
+	}
+	return err
 }
 
 // awaitRoom returns how many events may be asked for; 0: none any more.
@@ -148,18 +179,6 @@ func (l *lane) awaitRoom() int {
 		return 0
 	}
 	return min(maxBatch, l.limit()-len(l.inHand))
-}
-
-// gone reports whether err, or the server when asked, says that there is nothing
-// to fetch from and that waiting does not help.
-func (l *lane) gone(ctx context.Context, err error) bool {
-	if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, nats.ErrConnectionClosed) {
-		return true
-	}
-	asking, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	_, err = l.cons.Info(asking)
-	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 // take takes a message in hand.

@@ -326,8 +326,8 @@ func TestRefreshAndWaitTellsWhenNoResultCame(t *testing.T) {
 	if _, err := w.client.Refresh(t.Context(), cmd, client.InBody); err != nil {
 		t.Fatal(err)
 	}
-	before := w.nc.NumSubscriptions() // those of JetStream's own
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	before := w.nc.NumSubscriptions()                              // those of JetStream's own
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // time enough to publish
 	defer cancel()
 	_, receipt, err := w.client.RefreshAndWait(ctx, cmd, client.InBody)
 	if !errors.Is(err, client.ErrNoResult) || receipt.Sequence != 2 {

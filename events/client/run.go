@@ -40,8 +40,8 @@ func (c *Client) Subscribe(ctx context.Context, s Subscription) (*Subscriber, er
 
 // Run handles events until ctx ends, then hands back what no handler has begun,
 // waits for those that run, and returns nil. It returns earlier, with an error,
-// when the policy was to stop ([ErrStopped]) or when the durable is gone. It may be
-// called again when it has returned.
+// when the policy was to stop ([ErrStopped]), when the durable is gone or when the
+// connection was closed. It may be called again when it has returned.
 func (s *Subscriber) Run(ctx context.Context) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)

@@ -55,8 +55,8 @@ type Subscription struct {
 	Memory int
 	// DeliverStale sends events that came out of order to their handlers, marked.
 	DeliverStale bool
-	// Notice, when not nil, is told what no handler hears of. It is called from many
-	// goroutines and must not wait.
+	// Notice, when not nil, is told what no handler hears of, such as tries that failed;
+	// [LogTo] makes one that logs. It is called from many goroutines and must not wait.
 	Notice func(Notice)
 }
 
@@ -82,26 +82,6 @@ func Now() Start { return Start{now: true} }
 // order of the stream, which ends in every member's present state. It is the
 // simplest start for whoever folds events into a table of states.
 func LastOfEachType() Start { return Start{last: true} }
-
-// Kind says what a [Notice] is about.
-type Kind string
-
-// The kinds of notice.
-const (
-	Duplicate Kind = "duplicate" // handled before; acknowledged
-	Stale     Kind = "stale"     // out of order; acknowledged, or handled if the subscription says so
-	Foreign   Kind = "foreign"   // a CloudEvent that is not about a member; acknowledged
-	Retry     Kind = "retry"     // a handler failed and will be tried again
-	GivenUp   Kind = "given_up"  // the policy took it; acknowledged
-	Fetching  Kind = "fetching"  // fetching was interrupted and goes on by itself
-)
-
-// Notice is something worth a log line or a metric.
-type Notice struct {
-	Kind     Kind
-	Delivery Delivery // what is known of it; zero for Fetching
-	Err      error    // why; nil for Duplicate and Stale
-}
 
 const (
 	defaultConcurrency = 16

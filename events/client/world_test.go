@@ -15,13 +15,14 @@ import (
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/events/client"
+	"github.com/memberwatch/memberwatch/internal/bus/embedded"
 	"github.com/memberwatch/memberwatch/internal/bus/embedded/embeddedtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience ends a broken test, no working one.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 var began = time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
 
@@ -29,6 +30,7 @@ var began = time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
 // publishes as the service does.
 type world struct {
 	tb       testing.TB
+	srv      *embedded.Server
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	subjects events.Subjects
@@ -38,12 +40,13 @@ type world struct {
 // newWorld returns a world of its own, gone when tb ends.
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	nc := embeddedtest.Connect(tb, embeddedtest.Start(tb))
+	srv := embeddedtest.Start(tb)
+	nc := embeddedtest.Connect(tb, srv)
 	w, err := build(tb.Context(), nc)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w.tb = tb
+	w.tb, w.srv = tb, srv
 	return w
 }
 
@@ -142,6 +145,11 @@ type running struct {
 // waits and no notice lost.
 func (w *world) run(s client.Subscription) *running {
 	w.tb.Helper()
+	return w.start(w.subscribe(s))
+}
+
+func (w *world) subscribe(s client.Subscription) *client.Subscriber {
+	w.tb.Helper()
 	if s.Durable == "" {
 		s.Durable = "test"
 	}
@@ -152,6 +160,10 @@ func (w *world) run(s client.Subscription) *running {
 	if err != nil {
 		w.tb.Fatal(err)
 	}
+	return sub
+}
+
+func (w *world) start(sub *client.Subscriber) *running {
 	ctx, cancel := context.WithCancel(w.tb.Context())
 	r := &running{w.tb, cancel, make(chan struct{}), nil}
 	go func() {
@@ -182,6 +194,13 @@ func (r *running) stop() {
 	if err := r.wait(); err != nil {
 		r.tb.Errorf("the subscription ended with %v", err)
 	}
+}
+
+// gate is what handlers of a test wait at. Its opening must be deferred: a
+// subscription ends only when its handlers have.
+func gate() (leave <-chan struct{}, release func()) {
+	c := make(chan struct{})
+	return c, sync.OnceFunc(func() { close(c) })
 }
 
 // receive waits for the next of what comes.
@@ -228,27 +247,39 @@ func (j *journal) await(tb testing.TB, n int) []string {
 	return got
 }
 
-// settled waits until a durable has nothing left to deliver and nothing unanswered.
-func (w *world) settled(stream, durable string) {
+// await waits until f succeeds.
+func (w *world) await(f func() error) {
 	w.tb.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	ctx, cancel := context.WithTimeout(w.tb.Context(), patience)
-	defer cancel()
+	end := time.NewTimer(patience)
+	defer end.Stop()
 	for {
-		c, err := w.js.Consumer(ctx, stream, durable)
-		if err != nil {
-			w.tb.Fatal(err)
-		}
-		if i := c.CachedInfo(); i.NumPending == 0 && i.NumAckPending == 0 {
+		err := f()
+		if err == nil {
 			return
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
-			w.tb.Fatalf("%s is not settled: %+v", durable, c.CachedInfo())
+		case <-end.C:
+			w.tb.Fatal(err)
 		}
 	}
+}
+
+// settled waits until a durable has nothing left to deliver and nothing unanswered.
+func (w *world) settled(stream, durable string) {
+	w.tb.Helper()
+	w.await(func() error {
+		c, err := w.js.Consumer(w.tb.Context(), stream, durable)
+		if err != nil {
+			return err
+		}
+		if i := c.CachedInfo(); i.NumPending != 0 || i.NumAckPending != 0 {
+			return fmt.Errorf("%s is not settled: %+v", durable, i)
+		}
+		return nil
+	})
 }
 
 var errUnwell = errors.New("unwell")

@@ -18,9 +18,14 @@
 // pattern only became wider is not something a program can know: such a change is
 // reported, and the answer to a right one is another field.
 //
-// The schemas of the last release are in testdata/released. A test holds those of
-// the module against them; run with -release it takes over the present ones, which
-// it refuses while there is a break.
+// The schemas of the last release, and the digests of its golden files, are in
+// testdata/released. A test holds those of the module against them. A release
+// takes over the present ones with
+//
+//	go test ./schemas/compat -release
+//
+// which is refused while there is a break, and commits what that changed. From
+// then on what the release added can only be added to.
 package compat
 
 import (

@@ -16,35 +16,92 @@ import (
 	"github.com/memberwatch/memberwatch/schemas/compat"
 )
 
-var release = flag.Bool("release", false, "take over the present schemas as the released ones")
+var release = flag.Bool("release", false, "take over the present schemas, and the digests of the golden files, as the released ones")
 
-var releasedDir = filepath.Join("testdata", "released", schemas.Version)
+// Where a release is kept, and what it is of.
+var (
+	releasedDir = filepath.Join("testdata", "released")
+	digestsFile = filepath.Join("..", "..", "events", "testdata", "golden", digests)
+)
 
-// TestSchemasBreakNothingThatWasReleased is the check that every change of the
+const digests = "DIGESTS"
+
+// TestNothingThatWasReleasedIsBroken is the check that every change of the
 // contract has to pass. What it reports cannot be had within this major version.
-func TestSchemasBreakNothingThatWasReleased(t *testing.T) {
-	t.Parallel()
-	released, now := releasedSchemas(t), present()
-	breaks, err := compat.Check(released, now, schemas.Command)
+func TestNothingThatWasReleasedIsBroken(t *testing.T) {
+	if !*release { // others read what is written then
+		t.Parallel()
+	}
+	for _, b := range broken(t, releasedDir, present(), readFile(t, digestsFile)) {
+		t.Error(b)
+	}
+	if *release && !t.Failed() {
+		takeOver(t, releasedDir, present(), readFile(t, digestsFile))
+	}
+}
+
+// broken compares a release with what is to follow: the schemas, and the digests
+// of the golden files, which are only added to.
+func broken(t *testing.T, dir string, next map[string][]byte, nextDigests []byte) (problems []string) {
+	t.Helper()
+	breaks, err := compat.Check(releasedSchemas(t, dir), next, schemas.Inputs()...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, b := range breaks {
-		t.Error(b)
+		problems = append(problems, b.String())
 	}
-	if t.Failed() || !*release {
-		return
+	for line := range strings.Lines(string(readFile(t, filepath.Join(dir, digests)))) {
+		if !bytes.Contains(nextDigests, []byte(line)) {
+			_, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
+			problems = append(problems, name+": the golden file is gone or another one")
+		}
 	}
-	for name, text := range now {
-		if err := os.WriteFile(filepath.Join(releasedDir, name), text, 0o644); err != nil {
+	return problems
+}
+
+// takeOver makes schemas and digests the released ones.
+func takeOver(t *testing.T, dir string, next map[string][]byte, nextDigests []byte) {
+	t.Helper()
+	for name, text := range next {
+		if err := os.WriteFile(filepath.Join(dir, schemas.Version, name), text, 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, digests), nextDigests, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReleaseMakesWhatWasAddedABreakToRemove(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(releasedDir)); err != nil {
+		t.Fatal(err)
+	}
+	before, lines := present(), readFile(t, digestsFile)
+	next, nextLines := present(), append(slices.Clone(lines), strings.Repeat("0", 64)+"  member.quarantined.2.json\n"...)
+	next["member.quarantined.json"] = []byte(`{"type":"object","properties":{"severity":{"type":"integer"}}}`)
+	if problems := broken(t, dir, next, nextLines); problems != nil {
+		t.Fatalf("what only adds breaks %q", problems)
+	}
+	takeOver(t, dir, next, nextLines)
+	if problems := broken(t, dir, next, nextLines); problems != nil {
+		t.Errorf("the release breaks itself: %q", problems)
+	}
+	want := []string{"member.quarantined.json: the schema is gone", "member.quarantined.2.json: the golden file is gone or another one"}
+	if diff := cmp.Diff(want, broken(t, dir, before, lines)); diff != "" {
+		t.Errorf("without what was released (-want +got):\n%s", diff)
+	}
+	edited := bytes.Replace(nextLines, []byte("0000  member.quarantined.2"), []byte("0001  member.quarantined.2"), 1)
+	if diff := cmp.Diff(want[1:], broken(t, dir, next, edited)); diff != "" {
+		t.Errorf("with an edited golden file and its digest (-want +got):\n%s", diff)
 	}
 }
 
 func TestOnlyDescriptionsMayDifferWithoutBeingAChange(t *testing.T) {
 	t.Parallel()
-	n, err := compat.Check(present(), present(), schemas.Command)
+	n, err := compat.Check(present(), present(), schemas.Inputs()...)
 	if err != nil || len(n) != 0 {
 		t.Errorf("the schemas differ from themselves: %v, %v", n, err)
 	}
@@ -241,7 +298,7 @@ func check(t *testing.T, file string, edit func(*testing.T, object)) (breaks []s
 		t.Fatal("the edit changed nothing")
 	}
 	next[file] = text
-	found, err := compat.Check(present(), next, schemas.Command)
+	found, err := compat.Check(present(), next, schemas.Inputs()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,26 +371,31 @@ func present() map[string][]byte {
 	return all
 }
 
-func releasedSchemas(t *testing.T) map[string][]byte {
+func releasedSchemas(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(releasedDir, "*.json"))
+	paths, err := filepath.Glob(filepath.Join(dir, schemas.Version, "*.json"))
 	if err != nil || len(paths) == 0 {
-		t.Fatalf("no released schemas in %s: %v", releasedDir, err)
+		t.Fatalf("no released schemas in %s: %v", dir, err)
 	}
 	all := map[string][]byte{}
 	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[filepath.Base(path)] = text
+		all[filepath.Base(path)] = readFile(t, path)
 	}
 	return all
 }
 
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 func TestReleasedSchemasAreOfThisVersion(t *testing.T) {
 	t.Parallel()
-	for name, text := range releasedSchemas(t) {
+	for name, text := range releasedSchemas(t, releasedDir) {
 		var head struct {
 			ID string `json:"$id"`
 		}

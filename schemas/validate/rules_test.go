@@ -142,6 +142,29 @@ func TestSchemasRefuseWhatTheContractForbids(t *testing.T) {
 		{"no reason", "deadletter", set("reason", "")},
 		{"no attempt", "deadletter", set("attempts", 0)},
 		{"a death without a time", "deadletter", set("dead_at", "now")},
+
+		// Requests and answers.
+		{"a request without a user", "api.get.request", drop("user")},
+		{"a request for a member with dots", "api.get.request", set("member", "a.b")},
+		{"more time than there is", "api.refresh.request", set("timeout_ms", 60_001)},
+		{"a command id with a wildcard", "api.refresh.request", set("command_id", "*")},
+		{"an unknown referral", "api.oauth_uri.request", set("referral_source", "PHONE")},
+		{"a way back without a referral", "api.oauth_uri.request", drop("referral_source")},
+		{"a way back that is a path", "api.oauth_uri.request", set("client_redirect_url", "/done")},
+		{"a scheme with a colon", "api.oauth_uri.request", set("ui_message_webview_url_scheme", "myapp:")},
+		{"an answer that failed", "api.refresh.response", set("result.outcome", "failed")},
+		{"an answer about nobody", "api.refresh.response.no_state", drop("result.member_guid")},
+		{"an answer without its state", "api.refresh.response", drop("state")},
+		{"a state without a member", "api.refresh.response", drop("state.member")},
+		{"a URI in a state", "api.refresh.response", set("state.oauth_window_uri", "https://mxbank.example/")},
+		{"a URI in the last state", "api.get.response", set("state.oauth_window_uri", "https://mxbank.example/")},
+		{"a last state that is null", "api.get.response", set("state", nil)},
+		{"a type with a prefix", "api.get.response", set("event_type", "com.example.member.pending")},
+		{"an empty URI", "api.oauth_uri.response", set("oauth_window_uri", "")},
+		{"a URI that is a path", "api.oauth_uri.response", set("oauth_window_uri", "/authorize")},
+		{"an unknown code", "api.error", set("code", "418")},
+		{"a code that is a number", "api.error", set("code", 400)},
+		{"an error without words", "api.error", set("message", "")},
 	}
 	for _, r := range rules {
 		name := r.golden + ".json"
@@ -170,6 +193,13 @@ func TestEveryFieldThatIsAlwaysThereIsRequired(t *testing.T) {
 		"deadletter": {
 			"headers", "body", "body_size", "body_sha256", "subject", "stream", "sequence", "reason", "category", "attempts", "first_at", "dead_at",
 		},
+		"api.refresh.request":    {"user", "member"},
+		"api.refresh.response":   {"result", "result.command_id", "result.outcome", "result.user_guid", "result.finished_at", "state", "state.revision"},
+		"api.get.request":        {"user", "member"},
+		"api.get.response":       {"user_guid", "member_guid", "event_id", "event_type", "state", "state.revision"},
+		"api.oauth_uri.request":  {"user", "member"},
+		"api.oauth_uri.response": {"oauth_window_uri"},
+		"api.error":              {"code", "message"},
 	} {
 		for _, place := range places {
 			if err := checkAs(v, golden+".json")(mutated(t, golden+".json", drop(place))); !errors.Is(err, validate.ErrInvalid) {
@@ -226,6 +256,8 @@ func TestEveryValueOfAnotherJSONTypeIsRefused(t *testing.T) {
 	for _, golden := range []string{
 		"member.error_raised", "member.connected.prefixed", "member.impaired", "member.oauth_required",
 		"member.refresh", "member.refresh.result.changed", "deadletter",
+		"api.refresh.request", "api.refresh.response", "api.get.request", "api.get.response",
+		"api.oauth_uri.request", "api.oauth_uri.response", "api.error",
 	} {
 		name := golden + ".json"
 		for _, place := range places(t, name) {

@@ -96,12 +96,30 @@ func (v *Validator) Result(raw []byte) error { return v.check(schemas.Result, ra
 // DeadLetter checks a dead letter.
 func (v *Validator) DeadLetter(raw []byte) error { return v.check(schemas.DeadLetter, raw) }
 
+// APIRequest checks a request to an endpoint of the micro service, such as
+// [events.APIGet].
+func (v *Validator) APIRequest(endpoint string, raw []byte) error {
+	return v.check(schemas.APIRequest(endpoint), raw)
+}
+
+// APIResponse checks what an endpoint answers with when it serves a request.
+func (v *Validator) APIResponse(endpoint string, raw []byte) error {
+	return v.check(schemas.APIResponse(endpoint), raw)
+}
+
+// APIError checks the body of an answer that is an error.
+func (v *Validator) APIError(raw []byte) error { return v.check(schemas.APIError, raw) }
+
 func (v *Validator) check(name string, raw []byte) error {
 	message, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		return fmt.Errorf("%w %s: %w", ErrInvalid, name, err)
 	}
-	if err := v.byName[name].Validate(message); err != nil {
+	schema, ok := v.byName[name]
+	if !ok {
+		return fmt.Errorf("%w: there is no schema %s", ErrInvalid, name)
+	}
+	if err := schema.Validate(message); err != nil {
 		return fmt.Errorf("%w %s: %w", ErrInvalid, name, err)
 	}
 	return nil

@@ -43,6 +43,13 @@ func TestUnknownFieldsAndAttributesAreTolerated(t *testing.T) {
 		"member.refresh.json":                {""},
 		"member.refresh.result.changed.json": {"", "data"},
 		"deadletter.json":                    {""},
+		"api.refresh.request.json":           {""},
+		"api.refresh.response.json":          {"", "result", "state", "state.member"},
+		"api.get.request.json":               {""},
+		"api.get.response.json":              {"", "state"},
+		"api.oauth_uri.request.json":         {""},
+		"api.oauth_uri.response.json":        {""},
+		"api.error.json":                     {""},
 	} {
 		for _, place := range places {
 			if err := checkAs(v, name)(mutated(t, name, set(strings.TrimPrefix(place+".novelty", "."), object{"a": 1}))); err != nil {
@@ -75,7 +82,10 @@ func TestWhatIsNoJSONIsInvalid(t *testing.T) {
 	v := validator(t)
 	for _, raw := range []string{"", "{", "null", "[]", `"x"`, "{}", "{} {}"} {
 		for name, check := range map[string]func([]byte) error{
-			"Event": v.Event, "Command": v.Command, "Result": v.Result, "DeadLetter": v.DeadLetter,
+			"Event": v.Event, "Command": v.Command, "Result": v.Result, "DeadLetter": v.DeadLetter, "APIError": v.APIError,
+			"APIRequest":               func(raw []byte) error { return v.APIRequest(events.APIGet, raw) },
+			"APIResponse":              func(raw []byte) error { return v.APIResponse(events.APIGet, raw) },
+			"an endpoint that is none": func(raw []byte) error { return v.APIRequest("forget", raw) },
 		} {
 			if err := check([]byte(raw)); !errors.Is(err, validate.ErrInvalid) {
 				t.Errorf("%s(%q) = %v, want ErrInvalid", name, raw, err)
@@ -128,6 +138,46 @@ func TestSchemaAndCommandValidateAgree(t *testing.T) {
 	})
 }
 
+// TestSchemasAndValidateOfRequestsAgree spoils one field of a good request at a time.
+func TestSchemasAndValidateOfRequestsAgree(t *testing.T) {
+	t.Parallel()
+	v := validator(t)
+	for name, value := range map[string][]any{
+		"user": {"u", "", "..", "USR-a.b"}, "member": {"m", "", "a.b"}, "timeout_ms": {0, 1, 60_000, 60_001, -1},
+		"command_id": {"", "c", "a.b"}, "reason": {"", "why", "\x00"},
+		"referral_source": {"", "BROWSER", "APP", "app"}, "client_redirect_url": {"", "myapp://x", "https://shop.example/", "/path", "x\x00:y"},
+		"ui_message_webview_url_scheme": {"", "myapp", "my app", "myapp:", strings.Repeat("a", 64), strings.Repeat("a", 65)},
+	} {
+		for _, value := range value {
+			for endpoint, to := range map[string]func() interface{ Validate() error }{
+				events.APIRefresh:  func() interface{ Validate() error } { return new(events.RefreshRequest) },
+				events.APIGet:      func() interface{ Validate() error } { return new(events.GetRequest) },
+				events.APIOAuthURI: func() interface{ Validate() error } { return new(events.OAuthURIRequest) },
+			} {
+				for _, referral := range []string{"", "APP"} {
+					message := object{"user": "u", "member": "m"}
+					if endpoint == events.APIOAuthURI && referral != "" {
+						message["referral_source"] = referral
+					}
+					message[name] = value
+					raw, err := json.Marshal(message)
+					if err != nil {
+						t.Fatal(err)
+					}
+					r := to()
+					if err := json.Unmarshal(raw, r); err != nil {
+						t.Fatal(err)
+					}
+					inGo, inSchema := r.Validate(), v.APIRequest(endpoint, raw)
+					if (inGo == nil) != (inSchema == nil) {
+						t.Errorf("%s: %s: Validate says %v, the schema %v", endpoint, raw, inGo, inSchema)
+					}
+				}
+			}
+		}
+	}
+}
+
 // checkAs returns the check for the golden file called name.
 func checkAs(v *validate.Validator, name string) func([]byte) error {
 	switch {
@@ -137,6 +187,14 @@ func checkAs(v *validate.Validator, name string) func([]byte) error {
 		return v.Command
 	case strings.HasPrefix(name, "deadletter."):
 		return v.DeadLetter
+	case strings.HasPrefix(name, "api.error."):
+		return v.APIError
+	case strings.HasPrefix(name, "api."):
+		endpoint, rest, _ := strings.Cut(strings.TrimPrefix(name, "api."), ".")
+		if strings.HasPrefix(rest, "request.") {
+			return func(raw []byte) error { return v.APIRequest(endpoint, raw) }
+		}
+		return func(raw []byte) error { return v.APIResponse(endpoint, raw) }
 	}
 	return v.Event
 }

@@ -2,7 +2,8 @@
 // reads: the official CloudEvents SDKs for Go and JavaScript, the official NATS
 // client for JavaScript, ajv for the JSON Schemas, and the AsyncAPI parser. Its
 // tests run their programs, which are in ../js, against a real stream and a
-// running service; and the "subscribe" section of the README, copied and pasted.
+// running service; and the "subscribe" section of the README, copied and pasted
+// beside a running memberwatch dev.
 //
 // The JavaScript needs Node.js 18 or newer with npm. Where they are missing, or
 // the packages cannot be installed, these tests skip with a visible line;

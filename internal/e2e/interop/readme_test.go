@@ -3,15 +3,18 @@ package interop
 import (
 	"bufio"
 	"bytes"
-	"context"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
+	"time"
 
-	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/e2e/stack"
 )
 
 const readme = "../../../README.md"
@@ -19,9 +22,33 @@ const readme = "../../../README.md"
 // devNATS is where memberwatch dev has its NATS, as the section says.
 const devNATS = "127.0.0.1:4222"
 
-// subscribeSection returns the code in the README's section on subscribing, by
-// language, with another address in place of that of memberwatch dev.
-func subscribeSection(t *testing.T, language, url string) string {
+// TestSubscribeSectionWorksAsPasted does what the README's section on subscribing
+// says: memberwatch dev in one terminal, each program pasted into another.
+func TestSubscribeSectionWorksAsPasted(t *testing.T) {
+	t.Parallel()
+	d := startDev(t)
+	t.Run("go", func(t *testing.T) {
+		t.Parallel()
+		d.follow(t, exec.CommandContext(t.Context(), newModule(t, pasted(t, "go", d))))
+	})
+	t.Run("js", func(t *testing.T) {
+		t.Parallel()
+		needNode(t)
+		dir := t.TempDir()
+		if err := os.Symlink(absolute(t, filepath.Join(scripts, "node_modules")), filepath.Join(dir, "node_modules")); err != nil {
+			t.Fatal(err)
+		}
+		script := filepath.Join(dir, "subscribe.mjs")
+		if err := os.WriteFile(script, pasted(t, "js", d), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.follow(t, exec.CommandContext(t.Context(), "node", script))
+	})
+}
+
+// pasted returns the code in the README's section on subscribing, byte for byte
+// unless another server has the port of memberwatch dev on this machine.
+func pasted(t *testing.T, language string, d *dev) []byte {
 	t.Helper()
 	text, err := os.ReadFile(readme)
 	if err != nil {
@@ -40,70 +67,79 @@ func subscribeSection(t *testing.T, language, url string) string {
 	if !ok || !strings.Contains(code, devNATS) {
 		t.Fatalf("the code in %s does not end, or does not connect to %s", language, devNATS)
 	}
-	return strings.ReplaceAll(code, devNATS, strings.TrimPrefix(url, "nats://"))
+	return []byte(strings.ReplaceAll(code, devNATS, d.nats))
 }
 
-func TestSubscribeInGoWorksAsPasted(t *testing.T) {
-	t.Parallel()
-	i := newInstallation(t)
-	main := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(main, []byte(subscribeSection(t, "go", i.url)), 0o600); err != nil {
+// newModule builds a program in a module of its own that requires this one, and
+// returns its path.
+func newModule(t *testing.T, code []byte) string {
+	t.Helper()
+	root, dir := absolute(t, "../../.."), t.TempDir()
+	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(t.TempDir(), "subscribe")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, main)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	for name, text := range map[string]string{
+		"main.go": string(code), "go.sum": string(sums),
+		// What go get would write, for a version that is this folder.
+		"go.mod": "module shop\n\ngo 1.26\n\nrequire github.com/memberwatch/memberwatch v0.0.0\n\nreplace github.com/memberwatch/memberwatch => " + root + "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-mod=mod", "-o", "subscribe", ".")
+	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
 	}
-	follows(t, i, exec.Command(program))
+	return filepath.Join(dir, "subscribe")
 }
 
-func TestSubscribeInJavaScriptWorksAsPasted(t *testing.T) {
-	t.Parallel()
-	needNode(t)
-	i := newInstallation(t)
-	dir := t.TempDir()
-	if err := os.Symlink(absolute(t, filepath.Join(scripts, "node_modules")), filepath.Join(dir, "node_modules")); err != nil {
-		t.Fatal(err)
-	}
-	script := filepath.Join(dir, "subscribe.mjs")
-	if err := os.WriteFile(script, []byte(subscribeSection(t, "js", i.url)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	follows(t, i, exec.Command("node", script))
+// dev is a running memberwatch dev, as far as it has told of itself.
+type dev struct {
+	nats    string // host and port
+	sim     string // URL of the simulated MX
+	members map[string]string
 }
 
-// follows runs a program and checks that it tells of events: of those that were
-// there, and of one that comes while it runs.
-func follows(t *testing.T, i *installation, program *exec.Cmd) {
+var memberLine = regexp.MustCompile(`^  (\w+) +(MBR-[\w-]+)  [A-Z]+$`)
+
+func startDev(t *testing.T) *dev {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), nodeTime)
-	defer cancel()
-	text, err := os.ReadFile(filepath.Join(goldenDir, "member.connected.json"))
-	if err != nil {
+	d := &dev{nats: devNATS, members: map[string]string{}}
+	if l, err := net.Listen("tcp", devNATS); err != nil {
+		t.Logf("%s is in use here (%v): the pasted code gets another port", devNATS, err)
+		d.nats = "127.0.0.1:0"
+	} else if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sample, err := events.Decode(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	publish := func(revision uint64, typ events.Type) {
-		d := sample.Data
-		d.Revision = revision
-		e := events.New(i.subjects, typ, sample.Key, d)
-		raw, err := e.Encode()
-		if err != nil {
-			t.Fatal(err)
+	program := exec.CommandContext(t.Context(), binaries.Memberwatch, "dev", "--nats", d.nats, "--mx", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	program.Env = []string{"TMPDIR=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}
+	program.Cancel = func() error { return program.Process.Signal(syscall.SIGTERM) }
+	program.WaitDelay = stack.Patience
+	for line := range run(t, program) {
+		if url, ok := strings.CutPrefix(line, "NATS "); ok {
+			d.nats = strings.TrimPrefix(strings.TrimSpace(url), "nats://")
 		}
-		if err := i.publish(ctx, e, raw); err != nil {
-			t.Fatal(err)
+		if url, ok := strings.CutPrefix(line, "simulated MX "); ok {
+			d.sim = strings.TrimSpace(url)
+		}
+		if m := memberLine.FindStringSubmatch(line); m != nil {
+			d.members[m[1]] = m[2]
+		}
+		if line == "Ctrl-C ends it." {
+			return d
 		}
 	}
-	types := []events.Type{events.TypeConnected, events.TypeImpaired, events.TypeDeleted}
-	publish(1, types[0])
-	publish(2, types[1])
+	t.Fatal("memberwatch dev ended")
+	return nil
+}
 
+// run starts a program and returns the lines that it prints, until it ends. It is
+// gone when the test is.
+func run(t *testing.T, program *exec.Cmd) <-chan string {
+	t.Helper()
 	out, err := program.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -113,31 +149,63 @@ func follows(t *testing.T, i *installation, program *exec.Cmd) {
 	if err := program.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() { // whatever it does or does not print, the program ends with the test
-		select {
-		case <-ctx.Done():
-		case <-ended:
+	lines, ended := make(chan string, 1000), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			lines <- s.Text()
 		}
-		_ = program.Process.Kill()
+		close(lines)
+		_ = program.Wait() // It never ends by itself: it was told to.
 	}()
-	end := sync.OnceFunc(func() {
-		close(ended)
-		_ = program.Wait() // It was killed.
+	t.Cleanup(func() { // the test's context, and so the program, has ended
+		<-ended
+		if t.Failed() {
+			t.Logf("%s wrote:\n%s", program, stderr.String())
+		}
 	})
-	defer end()
-	lines := bufio.NewScanner(out)
-	for n, typ := range types {
-		if n == 2 {
-			publish(3, typ)
-		}
-		if !lines.Scan() {
-			end()
-			t.Fatalf("the program told of %d events and then nothing: %v\n%s", n, lines.Err(), stderr.String())
-		}
-		want := string(typ) + " " + sample.Key.Member() + " " + string(sample.Data.Action.Kind)
-		if got := lines.Text(); got != want {
-			t.Errorf("line %d is %q, want %q", n+1, got, want)
+	return lines
+}
+
+// follow runs a pasted program and checks that it tells of what had happened, and
+// of what happens while it runs. The changes are made as dev suggests.
+func (d *dev) follow(t *testing.T, program *exec.Cmd) {
+	t.Helper()
+	lines := run(t, program)
+	await := func(want string) {
+		t.Helper()
+		for limit := time.After(stack.Patience); ; {
+			select {
+			case line, ok := <-lines:
+				if line == want {
+					return
+				}
+				if !ok {
+					t.Fatalf("the program ended before it told %q", want)
+				}
+			case <-limit:
+				t.Fatalf("the program never told %q", want)
+			}
 		}
 	}
+	await("member.challenged " + d.members["hillside"] + " answer_challenge")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, d.sim+"/_sim/members/"+d.members["oldmill"],
+		strings.NewReader(`{"connection_status":"DISCONNECTED"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode >= http.StatusBadRequest {
+		t.Fatalf("the simulator says %s", answer.Status)
+	}
+	refresh := exec.CommandContext(t.Context(), binaries.Memberwatch, "refresh", "anna", "oldmill", "--wait")
+	refresh.Env = []string{"NATS_URL=nats://" + d.nats}
+	if out, err := refresh.CombinedOutput(); err != nil {
+		t.Fatalf("refreshing: %v\n%s", err, out)
+	}
+	await("member.disconnected " + d.members["oldmill"] + " contact_support")
 }
