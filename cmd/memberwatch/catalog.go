@@ -34,19 +34,20 @@ type catalogSubject struct {
 }
 
 func (p *program) catalogCommand() *cobra.Command {
-	var config, asJSON bool
+	var config, metrics, asJSON bool
 	var export string
 	c := &cobra.Command{
 		Use:   "catalog",
-		Short: "List event types, subjects and schemas, or all settings",
+		Short: "List event types, subjects and schemas, or all settings or metrics",
 		Long: `catalog prints what this version publishes and takes: every event type with its
 subject and schema, and the subjects of everything else.
 
-With --config it prints the settings as a Markdown table instead. With --export it
-writes the contract into a directory: JSON Schemas, the AsyncAPI document and a
+With --config it prints the settings as a Markdown table instead, with --metrics
+the metrics. With --export it writes the contract into a directory: JSON Schemas, the AsyncAPI document and a
 description of both.`,
 		Example: `  memberwatch catalog
   memberwatch catalog --config
+  memberwatch catalog --metrics
   memberwatch catalog --export ./memberwatch-contract
   memberwatch catalog --json | jq -r '.events[].type'`,
 		Args: exactly(),
@@ -54,13 +55,17 @@ description of both.`,
 			if export != "" {
 				return p.export(export)
 			}
+			if metrics {
+				return p.metrics(asJSON)
+			}
 			return p.catalog(c.Context(), config, asJSON)
 		},
 	}
 	c.Flags().BoolVar(&config, "config", false, "the settings")
+	c.Flags().BoolVar(&metrics, "metrics", false, "the metrics")
 	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	c.Flags().StringVar(&export, "export", "", "write schemas and AsyncAPI into this directory")
-	c.MarkFlagsMutuallyExclusive("export", "config")
+	c.MarkFlagsMutuallyExclusive("export", "config", "metrics")
 	c.MarkFlagsMutuallyExclusive("export", "json")
 	return c
 }
@@ -72,6 +77,15 @@ func (p *program) export(dir string) error {
 		fmt.Fprintln(p.stdout, path)
 	}
 	return err
+}
+
+func (p *program) metrics(asJSON bool) error {
+	all := allMetrics()
+	if asJSON {
+		return p.printJSON(all)
+	}
+	p.printMetrics(all)
+	return nil
 }
 
 func (p *program) catalog(ctx context.Context, showConfig, asJSON bool) error {

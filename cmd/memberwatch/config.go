@@ -14,6 +14,7 @@ import (
 	"github.com/memberwatch/memberwatch/internal/mx"
 	"github.com/memberwatch/memberwatch/internal/observe"
 	"github.com/memberwatch/memberwatch/internal/refresh"
+	"github.com/memberwatch/memberwatch/internal/sweep"
 	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
@@ -22,8 +23,10 @@ type config struct {
 	Bus     bus.Config
 	MX      mx.Config
 	Refresh refresh.Config
+	Sweep   sweep.Config
 	Webhook webhook.Config
 	Observe observe.Config
+	Trace   observe.TraceConfig
 	Local   localConfig
 }
 
@@ -47,7 +50,7 @@ func (c *localConfig) Problems() []error {
 
 // parts are the packages' configurations, in the order in which they are shown.
 func (c *config) parts() []any {
-	return []any{&c.MX, &c.Bus, &c.Local, &c.Refresh, &c.Webhook, &c.Observe}
+	return []any{&c.MX, &c.Bus, &c.Local, &c.Refresh, &c.Sweep, &c.Webhook, &c.Observe, &c.Trace}
 }
 
 // loadConfig reads the settings and returns every problem with them at once.
@@ -55,6 +58,7 @@ func loadConfig(ctx context.Context, env envconfig.Lookuper) (config, error) {
 	var c config
 	problems := readSettings(ctx, env, c.parts()...)
 	c.Refresh.MaxInFlight, c.Refresh.RateLimit = c.MX.MaxInFlight, c.MX.RateLimit
+	c.Refresh.FollowUpAfter = c.Bus.FollowUpAfter
 	problems = append(problems, natsURLProblems(c.Bus.URL)...)
 	for _, part := range c.parts() {
 		if p, ok := part.(interface{ Problems() []error }); ok {

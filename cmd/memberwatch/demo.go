@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -23,7 +24,7 @@ func (p *program) demoCommand() *cobra.Command {
 		Long: `demo plays a short story against a simulated MX and a NATS server of its own, and
 shows commands (→) and events (←) as a customer sees them. Then the oracle, which
 shares no code with the service, checks what was published. It needs nothing, leaves
-nothing, reads no settings, and takes about ten seconds.`,
+nothing, reads no settings, and takes about fifteen seconds.`,
 		Example: `  memberwatch demo
   NO_COLOR=1 memberwatch demo`,
 		Args: exactly(),
@@ -39,6 +40,7 @@ func (p *program) demo(ctx context.Context) (err error) {
 		mxsim.Config{Seed: 1, Log: mxsim.LogAll, SettleReads: demoSettle, Now: time.Now},
 		map[string]string{
 			"FOLLOW_UP_AFTER": demoFollowUp.String(), "DELETE_CONFIRM_AFTER": demoConfirm.String(), "LOG_LEVEL": "error",
+			"WEBHOOK_ADDR": "127.0.0.1:0", "WEBHOOK_USER": "mx", "WEBHOOK_PASSWORD": rand.Text(),
 		}, p.stderr)
 	if err != nil {
 		return err
@@ -50,7 +52,7 @@ func (p *program) demo(ctx context.Context) (err error) {
 	}
 	defer audience.dismiss()
 
-	story, err := newStory(stage.sim, audience)
+	story, err := newStory(stage, audience)
 	if err != nil {
 		return err
 	}

@@ -86,8 +86,13 @@ func (l *lines) remark(format string, args ...any) {
 
 // command shows one that is sent.
 func (l *lines) command(at time.Time, name, guid, note string) {
+	l.sent(at, "refresh", name, guid, note)
+}
+
+// sent shows what is sent to the service about a member.
+func (l *lines) sent(at time.Time, what, name, guid, note string) {
 	l.printf("%s", strings.TrimRight(fmt.Sprintf("%s  → %s %s %s %s",
-		at.Local().Format(stampFormat), fit("refresh", typeWidth), fit(name, nameWidth), fit(shortGUID(guid), guidWidth), note), " "))
+		at.Local().Format(stampFormat), fit(what, typeWidth), fit(name, nameWidth), fit(shortGUID(guid), guidWidth), note), " "))
 }
 
 // event shows one that is received.

@@ -7,6 +7,9 @@
 //   - serve.go, worker.go: the service. metrics.go: what it measures of MX.
 //   - customer.go: the service from outside, for refresh, events, member, verify,
 //     oauth-uri. webhook.go: as MX sees it.
+//   - deadletters.go, forget.go, doctor.go: for whoever operates it. veil.go keeps
+//     secrets out of what is shown, confirm.go asks before something is removed.
+//   - sweep.go, progress.go: a sweep begun, watched and ended.
 //   - line.go: commands and events for people.
 //   - stage.go, audience.go, story.go, demo.go: the demonstration. dev.go: the
 //     same parts, to play with.

@@ -1,12 +1,23 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/memberwatch/memberwatch/internal/bus"
 	"github.com/memberwatch/memberwatch/internal/mx"
+	"github.com/memberwatch/memberwatch/internal/observe"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
 // mxMetrics measures calls to MX.
@@ -34,4 +45,40 @@ func (m *mxMetrics) observe(op string, status int, kind mx.Kind, d time.Duration
 
 func (m *mxMetrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.calls, m.seconds}
+}
+
+// buildInfo is a metric that says which build this is.
+func buildInfo() prometheus.Collector {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "memberwatch_build_info", Help: "1; the labels say which build this is.",
+	}, []string{"version", "revision", "go_version"})
+	revision := ""
+	if b, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range b.Settings {
+			if s.Key == "vcs.revision" {
+				revision = s.Value
+			}
+		}
+	}
+	info.WithLabelValues(version, cmp.Or(revision, "unknown"), runtime.Version()).Set(1)
+	return info
+}
+
+// allMetrics describes what a worker measures, by its own collectors.
+func allMetrics() []observe.Metric {
+	service := refresh.New(refresh.Config{MaxInFlight: 1, DeleteLimit: 1}, refresh.Deps{Now: time.Now})
+	defer func() { _ = service.Stop(context.Background()) }() // It was given nothing to do.
+	all := append(service.Metrics(), bus.Catalog()...)
+	all = append(all, newMXMetrics().collectors()...)
+	all = append(all, webhook.NewHandler(&webhook.Config{}, nil, slog.New(slog.DiscardHandler)).Metrics()...)
+	all = append(all, observe.NewHealth().Collectors()...)
+	return observe.Describe(append(append(all, observe.TraceCatalog()...), buildInfo()))
+}
+
+// printMetrics writes the table that deploy/METRICS.md shows.
+func (p *program) printMetrics(all []observe.Metric) {
+	fmt.Fprint(p.stdout, "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n")
+	for _, m := range all {
+		fmt.Fprintf(p.stdout, "| `%s` | %s | %s | %s |\n", m.Name, m.Type, strings.Join(m.Labels, ", "), strings.ReplaceAll(m.Help, "|", `\|`))
+	}
 }

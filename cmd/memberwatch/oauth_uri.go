@@ -20,6 +20,7 @@ var errNobodyAnswers = errors.New("nobody answers; is a worker running here, wit
 func (p *program) oauthURICommand() *cobra.Command {
 	var r events.OAuthURIRequest
 	var timeout time.Duration
+	var app2app, skip bool
 	c := &cobra.Command{
 		Use:   "oauth-uri USER MEMBER",
 		Short: "Get a fresh URI for a member's user to authorize at",
@@ -34,6 +35,12 @@ can act in the user's place. The service neither keeps nor logs it.`,
 			if timeout < time.Millisecond {
 				return usagef("--timeout: %s is no time to wait", timeout)
 			}
+			if c.Flags().Changed("app2app") {
+				r.EnableApp2App = &app2app
+			}
+			if c.Flags().Changed("skip-aggregation") {
+				r.SkipAggregation = &skip
+			}
 			if err := r.Validate(); err != nil {
 				return usagef("%w", err)
 			}
@@ -43,6 +50,9 @@ can act in the user's place. The service neither keeps nor logs it.`,
 	f := c.Flags()
 	f.StringVar(&r.ReferralSource, "referral-source", "", "where the user comes from: BROWSER or APP (default: as the service is set)")
 	f.StringVar(&r.ClientRedirectURL, "client-redirect-url", "", "where the user lands afterwards; only with APP")
+	f.BoolVar(&app2app, "app2app", false, "whether the bank's own app may be opened (default: as MX decides)")
+	f.BoolVar(&skip, "skip-aggregation", false, "whether MX is not to aggregate once the user has authorized (default: as MX decides)")
+	f.StringVar(&r.UIMessageWebviewURLScheme, "webview-scheme", "", "scheme of the app whose web view shows the window")
 	f.DurationVar(&timeout, "timeout", events.DefaultAPITimeout, "how long to wait")
 	return c
 }

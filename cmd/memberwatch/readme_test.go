@@ -20,7 +20,13 @@ func TestReadmeShowsTheSettingsThatTheCatalogPrints(t *testing.T) {
 	if err := run(t.Context(), []string{"catalog", "--config"}, envconfig.MapLookuper(nil), &table, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if want := strings.TrimSpace(table.String()); !strings.Contains(string(readme), want) {
+	var want strings.Builder
+	for row := range strings.Lines(table.String()) {
+		if !strings.HasPrefix(row, "| `OTEL_") { // the names and meanings are OpenTelemetry's
+			want.WriteString(row)
+		}
+	}
+	if want := strings.TrimSpace(want.String()); !strings.Contains(string(readme), want) {
 		t.Errorf("README.md does not show this table; paste it under Settings:\n%s", want)
 	}
 }

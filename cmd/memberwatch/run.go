@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
@@ -25,11 +26,15 @@ type program struct {
 	env    envconfig.Lookuper
 	stdout io.Writer // what was asked for
 	stderr io.Writer // logs, and what is said beside it
+	stdin  io.Reader // where a person answers; nil: there is nobody to ask
 }
 
 // run carries out one command line. Its errors are for [exitCode].
 func run(ctx context.Context, args []string, env envconfig.Lookuper, stdout, stderr io.Writer) error {
 	p := &program{env: env, stdout: stdout, stderr: stderr}
+	if isTerminal(os.Stdin) {
+		p.stdin = os.Stdin
+	}
 	root := p.root() //nolint:contextcheck // Cobra hands ctx to the command it runs.
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -50,7 +55,8 @@ them. Exit codes: 0 fine, 1 failed, 2 wrong usage or settings.`,
   MX_CLIENT_ID=… MX_API_KEY_FILE=… memberwatch serve
   memberwatch refresh USR-1 MBR-1 --wait`,
 		p.serveCommand(), p.demoCommand(), p.devCommand(), p.refreshCommand(), p.eventsCommand(), p.memberCommand(),
-		p.oauthURICommand(), p.webhookCommand(), p.catalogCommand(), p.topologyCommand(), p.verifyCommand(), p.healthcheckCommand(), p.versionCommand(),
+		p.oauthURICommand(), p.webhookCommand(), p.sweepCommand(), p.catalogCommand(), p.topologyCommand(), p.verifyCommand(), p.deadLettersCommand(), p.forgetCommand(),
+		p.doctorCommand(), p.healthcheckCommand(), p.versionCommand(),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true // exitCode reports, once
 	root.CompletionOptions.HiddenDefaultCmd = true

@@ -12,6 +12,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/memberwatch/memberwatch/internal/mx"
+	"github.com/memberwatch/memberwatch/internal/observe"
 	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
@@ -28,6 +29,7 @@ type setting struct {
 
 // settings lists the variables that configure parts, pointers to structs.
 func settings(parts ...any) []setting {
+	secrets := []reflect.Type{reflect.TypeFor[mx.Secret](), reflect.TypeFor[webhook.Secret](), reflect.TypeFor[observe.Secret]()}
 	var all []setting
 	for _, part := range parts {
 		for f := range reflect.TypeOf(part).Elem().Fields() {
@@ -39,7 +41,7 @@ func settings(parts ...any) []setting {
 			_, value, _ := strings.Cut(options, "default=")
 			all = append(all, setting{
 				Name: name, Default: value, Meaning: f.Tag.Get("desc"),
-				Secret: f.Type == reflect.TypeFor[mx.Secret]() || f.Type == reflect.TypeFor[webhook.Secret](), form: f.Type,
+				Secret: slices.Contains(secrets, f.Type), form: f.Type,
 			})
 		}
 	}

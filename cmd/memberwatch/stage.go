@@ -20,6 +20,7 @@ import (
 	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
 	"github.com/memberwatch/memberwatch/internal/observe"
 	"github.com/memberwatch/memberwatch/internal/oracle"
+	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
 // stage is a whole installation in this process: NATS, a simulated MX, one
@@ -27,7 +28,14 @@ import (
 type stage struct {
 	sim      *mxsim.Server
 	customer *customer
+	hooks    webhooks
 	closers  []func() error // to be called from the last to the first
+}
+
+// webhooks is where the worker takes MX's webhooks, and the credentials for it.
+type webhooks struct {
+	config *webhook.Config
+	url    string
 }
 
 // newStage puts up a stage with these settings besides those that join its
@@ -80,6 +88,9 @@ func (s *stage) employ(ctx context.Context, c config, log *slog.Logger, server *
 	w, err := newWorker(ctx, c, health, prometheus.NewRegistry(), log, nats.InProcessServer(server))
 	if err != nil {
 		return err
+	}
+	if w.hooks != nil {
+		s.hooks = webhooks{&c.Webhook, "http://" + w.hooks.Addr().String() + webhook.Path}
 	}
 	working, dismiss := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)

@@ -11,12 +11,14 @@ import (
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
+	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
 // story is what the demo plays. Everything in it waits for what has to happen,
 // and fails when it does not.
 type story struct {
 	sim      *mxsim.Server
+	hooks    webhooks
 	audience *audience
 	user     mxsim.User
 	sent     int
@@ -32,14 +34,14 @@ type actor struct{ name, guid string }
 const (
 	demoFollowUp = time.Second
 	demoConfirm  = 1500 * time.Millisecond
-	demoSettle   = 1                     // reads that show an aggregation before it ends
+	demoSettle   = 2                     // reads that show an aggregation before it ends: the command's, and the follow-up
 	demoLatency  = 20 * time.Millisecond // of MX, while the burst comes
 )
 
-func newStory(sim *mxsim.Server, a *audience) (*story, error) {
-	s := &story{sim: sim, audience: a, last: make(map[string]uint64)}
+func newStory(on *stage, a *audience) (*story, error) {
+	s := &story{sim: on.sim, hooks: on.hooks, audience: a, last: make(map[string]uint64)}
 	var err error
-	if s.user, err = sim.AddUser(mxsim.User{ID: new("anna")}); err != nil {
+	if s.user, err = s.sim.AddUser(mxsim.User{ID: new("anna")}); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -54,6 +56,8 @@ func (s *story) play(ctx context.Context) error {
 		{"A user adds a bank that wants to be authorized in a window of its own", s.authorize},
 		{"A bank asks a question that nobody answers", s.challenge},
 		{"A connection breaks; MX itself would not tell", s.disconnect},
+		{"MX sends a webhook, which only says whom to read", s.webhook},
+		{"An application asks for a member and waits for the answer", s.ask},
 		{"A member is deleted; a 404 alone is not believed", s.vanish},
 		{fmt.Sprintf("%d refreshes of one member at once", burst), s.burst},
 		{"MX goes down while commands come", s.outage},
@@ -79,7 +83,7 @@ func (s *story) authorize(ctx context.Context) error {
 		func() error { return s.refresh(ctx, s.river) },
 		func() error { return s.expect(ctx, s.river, events.TypeCreated) },
 		func() error {
-			s.audience.out.remark("nobody asks again: after each event the member is read until nothing is new")
+			s.audience.out.remark("nobody asks again: the member is read until it has settled, at growing intervals")
 			return s.expect(ctx, s.river, events.TypeConnected)
 		},
 	)
@@ -112,6 +116,53 @@ func (s *story) disconnect(ctx context.Context) error {
 		func() error { return s.expect(ctx, s.mill, events.TypeConnected) },
 		func() error { return s.becomes(ctx, s.mill, events.StatusDisconnected) },
 	)
+}
+
+func (s *story) webhook(ctx context.Context) error {
+	return inOrder(
+		func() error { return s.sim.Set(s.mill.guid, mxsim.Patch{"connection_status": events.StatusDenied}) },
+		func() error { return s.hint(ctx, s.mill) },
+		func() error { return s.expect(ctx, s.mill, events.TypeDenied) },
+	)
+}
+
+// hint has MX send a webhook about a member.
+func (s *story) hint(ctx context.Context, a actor) error {
+	body, err := webhook.Sample(webhook.TypeConnectionStatus, s.user.GUID, a.guid)
+	if err != nil {
+		return err
+	}
+	client, err := webhookClient(s.hooks.config, hookTarget{})
+	if err != nil {
+		return err
+	}
+	s.sent++ // it becomes a command
+	s.audience.out.sent(time.Now(), "webhook", a.name, a.guid, "")
+	return postWebhook(ctx, client, s.hooks.config, s.hooks.url, body)
+}
+
+func (s *story) ask(ctx context.Context) error {
+	if err := s.sim.Set(s.mill.guid, mxsim.Patch{"connection_status": events.StatusConnected}); err != nil {
+		return err
+	}
+	s.audience.out.sent(time.Now(), "request", s.mill.name, s.mill.guid, "")
+	begun := time.Now()
+	var answer events.RefreshResponse
+	if err := s.audience.customer.ask(ctx, events.APIRefresh, events.RefreshRequest{
+		Command: events.Command{User: s.user.GUID, Member: s.mill.guid, Reason: "demo"},
+	}, patience, &answer); err != nil {
+		return err
+	}
+	took := time.Since(begun)
+	if answer.Result.Outcome != events.OutcomeChanged || answer.State == nil {
+		return fmt.Errorf("the answer is %s, without state: %t", answer.Result.Outcome, answer.State == nil)
+	}
+	if err := s.expect(ctx, s.mill, events.TypeConnected); err != nil {
+		return err
+	}
+	s.audience.out.remark("answered after %s: %s, revision %d, %s",
+		took.Round(100*time.Microsecond), answer.Result.Outcome, answer.Result.Revision, *answer.State.Member.ConnectionStatus)
+	return nil
 }
 
 func (s *story) vanish(ctx context.Context) error {
@@ -185,7 +236,7 @@ func (s *story) outage(ctx context.Context) error {
 	changes := []struct {
 		actor
 		to events.Status
-	}{{s.river, events.StatusImpeded}, {s.hill, events.StatusLocked}, {s.mill, events.StatusConnected}}
+	}{{s.river, events.StatusImpeded}, {s.hill, events.StatusLocked}, {s.mill, events.StatusImpaired}}
 	for _, c := range changes {
 		if err := s.sim.Set(c.guid, mxsim.Patch{"connection_status": c.to}); err != nil {
 			return err

@@ -28,7 +28,8 @@ var errNotTaken = errors.New("webhook not taken")
 const sendTimeout = 10 * time.Second
 
 func (p *program) webhookCommand() *cobra.Command {
-	var target, typ string
+	var to hookTarget
+	var typ string
 	send := &cobra.Command{
 		Use:   "send USER_GUID MEMBER_GUID",
 		Short: "Send a sample of MX's webhook to a service",
@@ -36,10 +37,12 @@ func (p *program) webhookCommand() *cobra.Command {
 credentials that WEBHOOK_USER and WEBHOOK_PASSWORD or WEBHOOK_TOKEN name. What the
 sample says of the member does not matter: the service reads the member.
 
-Over https it trusts what this machine trusts and WEBHOOK_TLS_CERT. It has no
-certificate of its own, so it cannot reach a service that asks for one.`,
+Over https it trusts what this machine trusts and WEBHOOK_TLS_CERT. To a service that
+asks senders for a certificate (WEBHOOK_TLS_CLIENT_CA) it shows that of --cert and
+--key.`,
 		Example: `  memberwatch webhook send USR-9f1 MBR-7c2
-  memberwatch webhook send --type AGGREGATION --url https://hooks.example.com/webhooks/mx USR-9f1 MBR-7c2`,
+  memberwatch webhook send --type AGGREGATION --url https://hooks.example.com/webhooks/mx USR-9f1 MBR-7c2
+  memberwatch webhook send --cert mx.pem --key mx-key.pem USR-9f1 MBR-7c2`,
 		Args: exactly("USER_GUID", "MEMBER_GUID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if !events.IsUserGUID(args[0]) || !events.IsMemberGUID(args[1]) {
@@ -55,24 +58,43 @@ certificate of its own, so it cannot reach a service that asks for one.`,
 			if err != nil {
 				return err
 			}
-			return p.sendWebhook(c.Context(), target, body)
+			return p.sendWebhook(c.Context(), to, body)
 		},
 	}
-	send.Flags().StringVar(&target, "url", "", "where to (default: at WEBHOOK_ADDR, on this machine)")
+	send.Flags().StringVar(&to.url, "url", "", "where to (default: at WEBHOOK_ADDR, on this machine)")
+	send.Flags().StringVar(&to.cert, "cert", "", "file with a certificate to show to the service")
+	send.Flags().StringVar(&to.key, "key", "", "file with the key of --cert")
 	send.Flags().StringVar(&typ, "type", webhook.TypeConnectionStatus, "MX's type of the webhook; MEMBER, AGGREGATION or any other")
 	return group("webhook", "Try the door for MX's webhooks",
 		`webhook sends what MX sends, to see that it arrives.`, `  memberwatch webhook send USR-9f1 MBR-7c2`, send)
 }
 
-func (p *program) sendWebhook(ctx context.Context, target string, body []byte) error {
+// hookTarget is where a webhook goes, and the certificate to show there: files,
+// both empty for none.
+type hookTarget struct{ url, cert, key string }
+
+func (p *program) sendWebhook(ctx context.Context, to hookTarget, body []byte) error {
 	var c webhook.Config
 	if err := wrongSettings(append(readSettings(ctx, p.env, &c), c.Problems()...)); err != nil {
 		return err
 	}
-	target, err := webhookURL(target, &c)
+	target, err := webhookURL(to.url, &c)
 	if err != nil {
 		return err
 	}
+	client, err := webhookClient(&c, to)
+	if err != nil {
+		return err
+	}
+	if err := postWebhook(ctx, client, &c, target, body); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "taken      %s\n", target)
+	return nil
+}
+
+// postWebhook sends a webhook with the credentials in c. The error is errNotTaken.
+func postWebhook(ctx context.Context, client *http.Client, c *webhook.Config, target string, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
@@ -86,10 +108,6 @@ func (p *program) sendWebhook(ctx context.Context, target string, body []byte) e
 	case c.Token != "":
 		req.Header.Set("Authorization", "Bearer "+string(c.Token))
 	}
-	client, err := webhookClient(&c)
-	if err != nil {
-		return err
-	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotTaken, err)
@@ -99,7 +117,6 @@ func (p *program) sendWebhook(ctx context.Context, target string, body []byte) e
 	if resp.StatusCode != http.StatusNoContent {
 		return fmt.Errorf("%w: %s answers %d: %s", errNotTaken, target, resp.StatusCode, bytes.TrimSpace(answer))
 	}
-	fmt.Fprintf(p.stdout, "taken      %s\n", target)
 	return nil
 }
 
@@ -132,8 +149,18 @@ func webhookURL(given string, c *webhook.Config) (string, error) {
 
 // webhookClient makes no use of proxies: the service is near. It follows no
 // redirect, so that the credentials go where they were sent.
-func webhookClient(c *webhook.Config) (*http.Client, error) {
-	t := &http.Transport{DisableKeepAlives: true}
+func webhookClient(c *webhook.Config, to hookTarget) (*http.Client, error) {
+	t := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
+	switch {
+	case (to.cert == "") != (to.key == ""):
+		return nil, usagef("--cert and --key: give both or neither")
+	case to.cert != "":
+		pair, err := tls.LoadX509KeyPair(to.cert, to.key)
+		if err != nil {
+			return nil, usagef("--cert and --key: %w", err)
+		}
+		t.TLSClientConfig.Certificates = []tls.Certificate{pair}
+	}
 	if c.TLSCert != "" {
 		pool, err := x509.SystemCertPool()
 		if err != nil {
@@ -144,7 +171,7 @@ func webhookClient(c *webhook.Config) (*http.Client, error) {
 			return nil, usagef("WEBHOOK_TLS_CERT: %w", err)
 		}
 		pool.AppendCertsFromPEM(pem)
-		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+		t.TLSClientConfig.RootCAs = pool
 	}
 	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
 }

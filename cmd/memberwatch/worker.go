@@ -18,6 +18,7 @@ import (
 	"github.com/memberwatch/memberwatch/internal/mx"
 	"github.com/memberwatch/memberwatch/internal/observe"
 	"github.com/memberwatch/memberwatch/internal/refresh"
+	"github.com/memberwatch/memberwatch/internal/sweep"
 	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
@@ -30,7 +31,9 @@ type worker struct {
 	bus     *bus.Bus
 	mx      *mx.Client
 	service *refresh.Service
+	untrace func() error // sends the last spans
 	doors   []door
+	hooks   *webhook.Server // the door for webhooks; nil: none
 }
 
 // A door brings what no lane fetches: it runs until ctx ends.
@@ -52,8 +55,13 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 			w.close()
 		}
 	}()
+	tracing, err := observe.NewTracing(c.Trace, version, log)
+	if err != nil {
+		return nil, err
+	}
+	w.untrace = func() error { return tracing.Shutdown(context.WithoutCancel(ctx)) }
 	calls := newMXMetrics()
-	if w.mx, err = mx.New(c.MX, mx.WithObserver(calls.observe)); err != nil {
+	if w.mx, err = mx.New(c.MX, mx.WithObserver(calls.observe), mx.WithTracer(tracing.Tracer())); err != nil {
 		return nil, fmt.Errorf("making MX client: %w", err)
 	}
 	if w.nc, err = bus.Connect(ctx, c.Bus, "memberwatch", health, log, natsOptions...); err != nil {
@@ -81,16 +89,18 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 	w.service = refresh.New(c.Refresh, refresh.Deps{ //nolint:contextcheck // It works on after ctx has ended, until Stop.
 		Subjects: subjects, MX: w.mx,
 		States: w.bus.States(), Announcements: w.bus.Announcements(),
-		Confirmations: w.bus.Confirmations(), IDs: w.bus.IDs(),
+		Confirmations: w.bus.Confirmations(), Followings: w.bus.Followings(), IDs: w.bus.IDs(),
 		Health: health, Log: log, Now: time.Now,
-		Jitter: rand.Float64,
+		Jitter: rand.Float64, Tracer: tracing.Tracer(),
 	})
 	collectors := append(w.bus.Metrics(), w.service.Metrics()...)
+	w.walk()
 	opened, err := w.openDoors(ctx)
 	if err != nil {
 		return nil, err
 	}
 	collectors = append(append(collectors, opened...), calls.collectors()...)
+	collectors = append(append(collectors, tracing.Collectors()...), buildInfo())
 	for _, m := range append(collectors, health.Collectors()...) {
 		if err := registry.Register(m); err != nil {
 			return nil, fmt.Errorf("registering metrics: %w", err)
@@ -124,9 +134,21 @@ func (w *worker) openDoors(ctx context.Context) ([]prometheus.Collector, error) 
 	if err != nil {
 		return nil, err
 	}
-	w.doors = append(w.doors, port)
+	w.doors, w.hooks = append(w.doors, port), port
 	w.log.Info("taking webhooks", "addr", port.Addr().String(), "tls", w.config.Webhook.TLSCert != "")
 	return append(api.Metrics(), handler.Metrics()...), nil
+}
+
+// walk makes the worker one of those that make the steps of sweeps and of the
+// periodic refresh.
+func (w *worker) walk() {
+	chains := w.bus.Chains()
+	walker := sweep.New(w.config.Sweep, sweep.Deps{
+		Chains: chains, Refreshes: chains, Known: w.bus.Known(), States: w.bus.States(),
+		Lists: w.mx, Service: w.service, Log: w.log, Now: time.Now, Jitter: rand.Float64,
+	})
+	w.bus.Serve(walker)
+	w.doors = append(w.doors, walker)
 }
 
 // requestsPerCall bounds the requests in hand, as a multiple of MX_MAX_IN_FLIGHT:
@@ -188,6 +210,9 @@ func (w *worker) receive(ctx context.Context) error {
 
 // close ends the connections. Acknowledgements on their way are sent first.
 func (w *worker) close() {
+	if w.hooks != nil {
+		_ = w.hooks.Close() // Of one that never ran; nobody has sent anything there that was taken.
+	}
 	if w.bus != nil {
 		w.bus.Close()
 	}
@@ -197,5 +222,10 @@ func (w *worker) close() {
 	}
 	if w.mx != nil {
 		w.mx.Close()
+	}
+	if w.untrace != nil {
+		if err := w.untrace(); err != nil {
+			w.log.Warn("the last traces are lost", "error", err)
+		}
 	}
 }

@@ -92,6 +92,23 @@ func messages(t *testing.T, u *user, stream string) uint64 {
 	return s.CachedInfo().State.Msgs
 }
 
+// waiting is how many messages of the background stream match a filter.
+func waiting(t *testing.T, u *user, filter string) (n uint64) {
+	t.Helper()
+	s, err := u.js.Stream(t.Context(), "MX_BACKGROUND")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := s.Info(t.Context(), jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, messages := range info.State.Subjects {
+		n += messages
+	}
+	return n
+}
+
 func TestEverybodyDoesHisWorkWithTheRightsOfSingleConf(t *testing.T) {
 	log := &trace{}
 	o := load(t, "single.conf")
@@ -116,7 +133,7 @@ func TestEverybodyDoesHisWorkWithTheRightsOfSingleConf(t *testing.T) {
 		t.Fatal(err)
 	}
 	hooks := []string{"WEBHOOK_ADDR=" + freeAddr(t), "WEBHOOK_TOKEN=a-token-long-enough-to-be-one-of-a-kind"}
-	w := serve(t, settings(sim, append(hooks, "NATS_URL="+serverURL(s, "worker"), "FOLLOW_UP_AFTER=100ms", "DELETE_CONFIRM_AFTER=100ms")...))
+	w := serve(t, settings(sim, append(hooks, "NATS_URL="+serverURL(s, "worker"), "FOLLOW_UP_AFTER=100ms", "DELETE_CONFIRM_AFTER=100ms", "REFRESH_EVERY=1m")...))
 	cid := connectionOf(t, s, "worker")
 
 	// A command by one's own ids, its result, its event, the read after it.
@@ -155,13 +172,25 @@ func TestEverybodyDoesHisWorkWithTheRightsOfSingleConf(t *testing.T) {
 	}
 	refresh(t, publisher, "fourth", anna.GUID, bank.GUID)
 	eventually(t, "the deletion is held back", func() bool { return w.counts(t.Context(), "memberwatch_deletions_held_total") })
+	eventually(t, "the worker sees how long it waits", func() bool {
+		return w.counts(t.Context(), `memberwatch_backlog_oldest_seconds{lane="background"}`)
+	})
+	if !w.counts(t.Context(), "memberwatch_members_at_most") || w.counts(t.Context(), "memberwatch_lag_errors_total") {
+		t.Error("the worker may not look at all of its streams")
+	}
 	if err := sim.Restore(bank.GUID); err != nil {
 		t.Fatal(err)
 	}
 	if r := refresh(t, publisher, "fifth", anna.GUID, bank.GUID); r.Outcome != events.OutcomeUnchanged {
 		t.Errorf("result is %+v", r)
 	}
-	eventually(t, "no confirmation is left", func() bool { return messages(t, operator, "MX_BACKGROUND") == 0 })
+	eventually(t, "no confirmation is left", func() bool {
+		return waiting(t, operator, "mx.background.at.confirm_deletion.*.*") == 0 && waiting(t, operator, "mx.background.due."+anna.GUID+".*") == 0
+	})
+
+	// A sweep that the operator asks for and the worker makes, beside the periodic refresh.
+	operate(t, operatorEnv, "sweep")
+	eventually(t, "the periodic refresh takes its time", func() bool { return waiting(t, operator, "mx.background.at.chain._.periodic") == 1 })
 
 	// A command that nobody can read.
 	if _, err := publisher.js.Publish(t.Context(), "mx.commands.member.refresh", []byte("{")); err != nil {

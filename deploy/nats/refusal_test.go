@@ -292,7 +292,8 @@ func TestWorkerAndOperatorAreRefusedWhatIsNotTheirWork(t *testing.T) {
 
 	ofWorker := []attempt{
 		{"mx.commands.member.other", "forged"},
-		{"mx.background.due.USR-1.MBR-1", "forged"},
+		{"mx.background.chain.sweep.other", "forged"},
+		{"mx.background.at.chain.USR-1.MBR-1", "forged"},
 		{"mx.background.at.other.USR-1.MBR-1", "forged"},
 		{"$SYS.REQ.SERVER.PING", ""},
 	}

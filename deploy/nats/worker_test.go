@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
+	"github.com/memberwatch/memberwatch/internal/observe/observetest"
 )
 
 // binary is the service, built once.
@@ -127,6 +128,9 @@ func serve(t *testing.T, env []string) *process {
 	}
 	t.Cleanup(func() {
 		p.stop(t)
+		if what := observetest.FindSecret([]byte(p.log.String())); what != "" {
+			t.Errorf("the worker wrote the %s", what)
+		}
 		if t.Failed() {
 			t.Logf("the worker said:\n%s", p.log)
 		}

@@ -26,7 +26,13 @@
 //	B  latency.go     MX takes 50 ms: how full the pipe is, and what is added to MX's time
 //	C  hot.go         many commands on few members whose truth changes meanwhile:
 //	                  reads saved, order kept, last state right
+//	E  walk.go        only when asked for: a sweep of 100,000 members; its rate, the
+//	                  worker's memory, and a request's time beside it and without
 //	D  writes.go      messages written for each change, over all streams and buckets
+//
+// With -scale instead (scale.go): what known members cost, from 10,000 to a
+// million: disk, memory, starts, and a command on members that are remembered
+// and on those that are loaded from the stream. deploy/SCALING.md has the numbers.
 //
 // A command is finished when the work queue no longer holds it, the same
 // criterion for both. CPU is user and system time of the process, from /proc.

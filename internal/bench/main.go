@@ -50,22 +50,23 @@ type size struct {
 	wideCommands      int           // B, the burst
 	paced             time.Duration // B, how long at pacedRate
 	hotCommands       int           // C
+	walkMembers       int           // E
 	rounds            map[string]int
 }
 
 // fullSize takes some five minutes on two cores.
 func fullSize() size {
 	return size{
-		members: 10_000, inFlight: 64, wideCommands: 12_800, paced: 6 * time.Second, hotCommands: 4_000,
-		rounds: map[string]int{"A": 3, "B": 2, "C": 3},
+		members: 10_000, inFlight: 64, wideCommands: 12_800, paced: 6 * time.Second, hotCommands: 4_000, walkMembers: 100_000,
+		rounds: map[string]int{"A": 3, "B": 2, "C": 3, "E": 1},
 	}
 }
 
 // quickSize takes half a minute, most of it for building.
 func quickSize() size {
 	return size{
-		members: 1_000, inFlight: 64, wideCommands: 2_560, paced: 2 * time.Second, hotCommands: 1_000,
-		rounds: map[string]int{"A": 1, "B": 1, "C": 1},
+		members: 1_000, inFlight: 64, wideCommands: 2_560, paced: 2 * time.Second, hotCommands: 1_000, walkMembers: 10_000,
+		rounds: map[string]int{"A": 1, "B": 1, "C": 1, "E": 1},
 	}
 }
 
@@ -85,10 +86,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	b := &bench{size: fullSize(), progress: stderr}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	scenarios := flags.String("scenarios", "ABC", "which to run: A (with D), B, C")
+	scenarios := flags.String("scenarios", "ABC", "which to run: A (with D), B, C, E")
 	only := flags.String("only", "", "run one contender alone: memberwatch or loop")
 	quick := flags.Bool("quick", false, "small sizes and one round: does it work at all?")
-	rounds := flags.Int("rounds", 0, "rounds of each scenario (default 3 of A, 2 of B, 3 of C)")
+	rounds := flags.Int("rounds", 0, "rounds of each scenario (default 3 of A, 2 of B, 3 of C, 1 of E)")
+	sizes := flags.String("scale", "", "measure what `members` known members cost instead, several parted by commas: 10000,100000,1000000")
 	jsonFile := flags.String("json", "", "also write the report to this `file`, as JSON")
 	flags.StringVar(&b.profile, "cpuprofile", "", "write a CPU profile of memberwatch in the warm pass of A to this `file`")
 	flags.StringVar(&b.memberwatch, "memberwatch", "", "use this `binary` instead of building one")
@@ -102,14 +104,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err := flags.Parse(args); err != nil {
 		return err //nolint:wrapcheck // flag has printed it.
 	}
-	if flags.NArg() > 0 || strings.Trim(*scenarios, "ABCD") != "" {
+	if flags.NArg() > 0 || strings.Trim(*scenarios, "ABCDE") != "" {
 		return errors.New("unexpected argument; see -h")
+	}
+	var members []int
+	if *sizes != "" {
+		if members, err = parseSizes(*sizes); err != nil {
+			return err
+		}
 	}
 	if *quick {
 		b.size = quickSize()
 	}
 	if *rounds > 0 {
-		b.size.rounds = map[string]int{"A": *rounds, "B": *rounds, "C": *rounds}
+		b.size.rounds = map[string]int{"A": *rounds, "B": *rounds, "C": *rounds, "E": *rounds}
 	}
 	b.report = newReport()
 
@@ -121,6 +129,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	if err := b.build(ctx); err != nil {
 		return err
+	}
+	if members != nil {
+		return b.runScale(ctx, members, stdout, *jsonFile)
 	}
 	failed := b.rounds(ctx, *scenarios, *only)
 	b.report.conclude() // of what was measured before it failed, too
@@ -195,7 +206,7 @@ func (b *bench) rounds(ctx context.Context, scenarios, only string) error {
 	for _, s := range []struct {
 		name string
 		run  func(context.Context, *contender) error
-	}{{"A", b.throughput}, {"B", b.latency}, {"C", b.hot}} {
+	}{{"A", b.throughput}, {"B", b.latency}, {"C", b.hot}, {"E", b.walk}} {
 		if !strings.Contains(scenarios, s.name) && (s.name != "A" || !strings.Contains(scenarios, "D")) {
 			continue
 		}
@@ -206,7 +217,7 @@ func (b *bench) rounds(ctx context.Context, scenarios, only string) error {
 				pair[0], pair[1] = pair[1], pair[0]
 			}
 			for _, c := range pair {
-				if only != "" && only != c.name {
+				if only != "" && only != c.name || s.name == "E" && !c.isProduct() { // the loop has no sweep
 					continue
 				}
 				begun := time.Now()

@@ -20,6 +20,7 @@ import (
 type report struct {
 	Machine machine  `json:"machine"`
 	Rows    []*row   `json:"rows"`
+	Scale   []sizing `json:"scale,omitempty"` // with -scale
 	Notes   []string `json:"notes,omitempty"` // faults of the loop
 	Oracle  verdict  `json:"oracle"`
 }
@@ -76,6 +77,8 @@ func targets(scenario, name string) *target {
 		return &target{Limit: 0.5, Aim: 0.5}
 	case "C: events out of turn", "C: events that repeat the last one", "C: members whose last event is wrong":
 		return &target{}
+	case "E: beside : alone, p50":
+		return &target{Limit: 3, Aim: 3}
 	case "D: messages written per change":
 		return &target{Limit: 1, Aim: 1}
 	}
@@ -154,6 +157,8 @@ func (s *size) titles() map[string]string {
 		"B":      fmt.Sprintf("MX takes %s, %d in flight", slowMX, wideInFlight),
 		"C": fmt.Sprintf("%s commands on %d members at %s/s, %d in flight, MX takes %s, each member changes every %s until the last eighth",
 			count(s.hotCommands), hotMembers, count(hotRate), s.inFlight, hotMX, hotChange),
+		"E": fmt.Sprintf("a sweep finds %s members new, MX at once, %d in flight; then MX takes %s, and one finds half of them changed",
+			count(s.walkMembers), s.inFlight, slowMX),
 		"D": "messages written to all streams and buckets but the queue, in A",
 	}
 }

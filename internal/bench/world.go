@@ -36,13 +36,15 @@ type contender struct {
 	events  string   // stream of its events
 	follow  string   // consumer of the events that reads once more; empty: none
 	writes  []string // streams it may write to, its buckets' included
+	product bool     // memberwatch, whose faults alone are failures
 }
 
 func memberwatch() *contender {
 	return &contender{
 		name: "memberwatch", prefix: "mx", queue: "MX_COMMANDS", durable: "memberwatch",
 		events: "MX_EVENTS", follow: "memberwatch-follow",
-		writes: []string{"MX_EVENTS", "MX_OAUTH", "MX_BACKGROUND", "MX_DEADLETTERS", "KV_MX_IDS"},
+		writes:  []string{"MX_EVENTS", "MX_OAUTH", "MX_BACKGROUND", "MX_DEADLETTERS", "KV_MX_IDS"},
+		product: true,
 	}
 }
 
@@ -54,7 +56,7 @@ func bareLoop() *contender {
 }
 
 // isProduct tells memberwatch from the loop: only its faults are failures.
-func (c *contender) isProduct() bool { return c.follow != "" }
+func (c *contender) isProduct() bool { return c.product }
 
 // world is one contender at work: a server, a simulator and a worker of its own.
 type world struct {
@@ -104,16 +106,24 @@ func (b *bench) newWorld(ctx context.Context, c *contender, inFlight, members in
 		return nil, w.sim.broken("announced no address")
 	}
 	w.mx.client = &http.Client{Timeout: 30 * time.Second}
-	if w.nc, err = nats.Connect(w.natsURL); err != nil {
-		return nil, fmt.Errorf("connecting: %w", err)
-	}
-	if w.js, err = jetstream.New(w.nc, jetstream.WithPublishAsyncMaxPending(1000)); err != nil {
-		return nil, fmt.Errorf("using JetStream: %w", err)
+	if err := w.connect(); err != nil {
+		return nil, err
 	}
 	if w.members, err = w.mx.populate(ctx, members); err != nil {
 		return nil, err
 	}
 	return w, w.startWorker(ctx)
+}
+
+// connect connects this process to the server.
+func (w *world) connect() (err error) {
+	if w.nc, err = nats.Connect(w.natsURL); err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	if w.js, err = jetstream.New(w.nc, jetstream.WithPublishAsyncMaxPending(1000)); err != nil {
+		return fmt.Errorf("using JetStream: %w", err)
+	}
+	return nil
 }
 
 // startWorker starts the contender's worker and waits until it asks for commands.

@@ -47,7 +47,7 @@ func (c *apiCall) refresh(ctx context.Context, r *events.RefreshRequest) (any, e
 	trace.dropBrokenTrace()
 	c.service.Submit(&refresh.Job{
 		Ref: ref, Command: r.Command, ID: r.CommandID,
-		Source: refresh.SourceRequest, Lane: refresh.Interactive, Deliveries: 1,
+		At: c.now, Source: refresh.SourceRequest, Lane: refresh.Interactive, Deliveries: 1,
 		Traceparent: trace.traceparent, Tracestate: trace.tracestate,
 		Settle: func(v refresh.Verdict) { settled <- v },
 	})

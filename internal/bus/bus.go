@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -48,10 +49,15 @@ type Bus struct {
 	states        *States
 	announcements *Announcements
 	confirmations *Confirmations
+	followings    *Followings
 	ids           *IDs
+	chains        *Chains
+	steps         atomic.Pointer[Steps] // nil: ticks are for other workers
+	walking       sync.WaitGroup        // steps under way; begun by Run, which waits for them
 
 	hand    *hand
 	metrics *metrics
+	lag     *lag
 	stop    context.CancelFunc
 	ended   sync.WaitGroup
 }
@@ -75,9 +81,12 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 		states:        newStates(nc, js, subjects),
 		announcements: &Announcements{js, subjects},
 		confirmations: newConfirmations(js, subjects, o.DeleteConfirmAfter, o.Now),
+		followings:    newFollowings(js, subjects, o.Now),
 		ids:           newIDs(kv, o.Log),
+		chains:        NewChains(js, subjects, o.Now),
 		hand:          newHand(ackWait / 3),
 		metrics:       newMetrics(),
+		lag:           newLag(js, c, subjects, o.Now, o.Log),
 	}
 	if err := b.confirmations.watch(ctx, nc); err != nil {
 		return nil, err
@@ -99,6 +108,9 @@ func (b *Bus) Announcements() *Announcements { return b.announcements }
 
 // Confirmations returns the schedule of confirming reads as package refresh needs it.
 func (b *Bus) Confirmations() *Confirmations { return b.confirmations }
+
+// Followings returns the schedule of reads until members settle as package refresh needs it.
+func (b *Bus) Followings() *Followings { return b.followings }
 
 // IDs returns the bucket of partners' ids as package refresh needs it.
 func (b *Bus) IDs() *IDs { return b.ids }
@@ -131,6 +143,7 @@ func (b *Bus) Run(ctx context.Context, jobs Jobs) error {
 		})
 	}
 	wg.Wait()
+	b.walking.Wait()
 	return errors.Join(errs...)
 }
 
@@ -150,13 +163,25 @@ func (b *Bus) Close() {
 
 // Metrics returns the bus' collectors, to be registered by the caller.
 func (b *Bus) Metrics() []prometheus.Collector {
-	return []prometheus.Collector{b.metrics.deadLetters, b.metrics.lost}
+	return append(b.metrics.collectors(), b.lag, b.lag.errors)
+}
+
+// Catalog returns what [Bus.Metrics] of a bus and [API.Metrics] return, without
+// one: to be described, not to be registered.
+func Catalog() []prometheus.Collector {
+	l := newLag(nil, Config{}, events.Subjects{}, nil, nil)
+	return append(append(newMetrics().collectors(), l, l.errors), (&API{metrics: newAPIMetrics()}).Metrics()...)
 }
 
 // metrics counts what the bus does. No label holds an id.
 type metrics struct {
 	deadLetters *prometheus.CounterVec
+	steps       *prometheus.CounterVec
 	lost        prometheus.Counter
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.deadLetters, m.steps, m.lost}
 }
 
 func newMetrics() *metrics {
@@ -164,6 +189,9 @@ func newMetrics() *metrics {
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "memberwatch_dead_letters_total", Help: "Messages kept as dead letters.",
 		}, []string{"category"}),
+		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "memberwatch_chain_steps_total", Help: "Steps of walks over all members, by how they ended.",
+		}, []string{"chain", "outcome"}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "memberwatch_settlements_lost_total", Help: "Acknowledgements that could not be sent; the message comes again and finds nothing new.",
 		}),

@@ -20,7 +20,7 @@ type Config struct {
 	StreamReplicas int           `env:"STREAM_REPLICAS, default=1" desc:"Copies of each stream: 1, 3 or 5."`
 	Topology       string        `env:"TOPOLOGY, default=ensure" desc:"ensure creates the streams that are missing; verify refuses to start without them."`
 	HistoryPerType int64         `env:"HISTORY_PER_TYPE, default=64" desc:"Events kept of each type and member."`
-	FollowUpAfter  time.Duration `env:"FOLLOW_UP_AFTER, default=3s" desc:"How long after an event its member is read again, until nothing is new; 0 never, at most 10s."`
+	FollowUpAfter  time.Duration `env:"FOLLOW_UP_AFTER, default=3s" desc:"How long after an event its member is read again, and from there on until it has settled; 0 never, at most 10s."`
 }
 
 // Values of TOPOLOGY.

@@ -16,16 +16,6 @@ import (
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
-// causeDeletion is the cause token of confirming reads.
-const causeDeletion = "confirm_deletion"
-
-// background is the body of a message in the slow lane.
-type background struct {
-	Cause         string    `json:"cause"`
-	FirstAt       time.Time `json:"first_at"` // of the first 404
-	CorrelationID string    `json:"correlation_id,omitempty"`
-}
-
 // Confirmations is the schedule of confirming reads as package refresh needs it.
 //
 // A confirmation is one message: it waits on an at-subject, fires into the
@@ -110,17 +100,14 @@ func (c *Confirmations) Finished(k events.Key) {
 // Schedule implements refresh.Confirmations. The condition that the at-subject
 // is empty keeps a repeated 404 from postponing what the first one scheduled.
 func (c *Confirmations) Schedule(ctx context.Context, k events.Key, firstAt time.Time, correlationID string) error {
-	body, err := json.Marshal(background{Cause: causeDeletion, FirstAt: firstAt.UTC(), CorrelationID: correlationID})
+	body, err := json.Marshal(slowBody{Cause: causeDeletion, FirstAt: firstAt.UTC(), CorrelationID: correlationID})
 	if err != nil {
 		return fmt.Errorf("encoding confirmation: %w", err)
 	}
 	c.note(k)
-	_, err = publish(ctx, c.js, &nats.Msg{Subject: c.subjects.BackgroundAt(causeDeletion, k), Data: body, Header: nats.Header{
-		// Written here because the client's option cuts the time to seconds.
-		jetstream.ScheduleHeader:            {"@at " + c.now().Add(c.after).UTC().Format(time.RFC3339Nano)},
-		jetstream.ScheduleTargetHeader:      {c.subjects.BackgroundDueOf(k)},
-		jetstream.ExpectedLastSubjSeqHeader: {"0"},
-	}})
+	header := schedule(c.now().Add(c.after), c.subjects.BackgroundDueOf(k))
+	header[jetstream.ExpectedLastSubjSeqHeader] = []string{"0"}
+	_, err = publish(ctx, c.js, &nats.Msg{Subject: c.subjects.BackgroundAt(causeDeletion, k), Data: body, Header: header})
 	if errors.Is(err, refresh.ErrConflict) {
 		return nil
 	}
@@ -147,12 +134,15 @@ func (c *Confirmations) Cancel(ctx context.Context, k events.Key) error {
 			return fmt.Errorf("looking for due confirmation: %w", err)
 		}
 		seq = m.Sequence
-		var b background
+		var b slowBody
 		if json.Unmarshal(m.Data, &b) != nil || b.Cause != causeDeletion {
 			continue
 		}
-		if err := s.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-			return fmt.Errorf("removing due confirmation: %w", err)
+		if err := s.DeleteMsg(ctx, seq); err != nil {
+			// The client gives the server's reason as text only (nats.go 1.55), so look whether another took it.
+			if _, gone := s.GetMsg(ctx, seq); !errors.Is(gone, jetstream.ErrMsgNotFound) {
+				return fmt.Errorf("removing due confirmation: %w", err)
+			}
 		}
 	}
 	c.Finished(k)

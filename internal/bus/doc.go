@@ -7,9 +7,17 @@
 //     fetches them, hand.go keeps them alive while they are in hand; decode.go
 //     reads commands in all their forms.
 //   - settle.go: what becomes of a message when its job has ended.
-//   - states.go, announcements.go, confirmations.go, ids.go: the ports of package
-//     refresh, each on its stream.
-//   - deadletters.go: what could not be carried out, kept to be seen.
+//   - background.go: the causes of messages in the slow lane, and what each becomes.
+//   - states.go, announcements.go, confirmations.go, followings.go, ids.go: the ports
+//     of package refresh, each on its stream.
+//   - chains.go: walks over all members, held by NATS; steps.go: how their steps are
+//     made; known.go: the event stream as the list of all who are known.
+//   - deadletters.go: what could not be carried out, kept to be seen; letterbox.go
+//     and resend.go: the same for operators, who look and send again.
+//   - forget.go: what is kept about a person, removed while workers go on;
+//     traces.go finds it, browse.go reads streams of any length.
+//   - rights.go: what a role must be allowed, tried without leaving anything behind.
+//   - lag.go: what is stored and what waits, for metrics.
 //   - enqueue.go: commands that come by another door, webhooks.
 //   - api.go: request/reply; api_calls.go: what each endpoint does; api_describe.go:
 //     what NATS tools are told of it.

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -56,45 +55,17 @@ func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) 
 			category = events.CategoryMisdirected
 		}
 		d.settleAs(ctx, refresh.SourceCommand)(refresh.Verdict{
-			Disposition: refresh.Dead, Category: category, Reason: err.Error(),
+			Disposition: refresh.Dead, Category: category, Reason: err.Error(), TraceID: refresh.TraceIDOf(r.traceparent),
 			Result: events.Result{CommandID: id, Outcome: events.OutcomeFailed, Reason: err.Error(), FinishedAt: b.now().UTC()},
 		})
 		return
 	}
 	jobs.Submit(&refresh.Job{
 		Ref: d.ref(), Command: r.Command, ID: id,
-		Source: sourceOf(m.Headers()), Lane: refresh.Interactive,
+		At: d.meta.Timestamp, Source: sourceOf(m.Headers()), Lane: refresh.Interactive,
 		Deliveries:  d.meta.NumDelivered,
 		Traceparent: r.traceparent, Tracestate: r.tracestate,
 		Settle: d.settleAs(ctx, refresh.SourceCommand),
-	})
-}
-
-// background makes a job of a message of the slow lane whose time has come.
-func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) {
-	d := b.open(ctx, l, m)
-	if d == nil {
-		return
-	}
-	var body background
-	_, k, ok := b.subjects.ParseBackground(m.Subject())
-	err := json.Unmarshal(m.Data(), &body)
-	switch {
-	case !ok:
-		err = fmt.Errorf("subject: %q is none of the slow lane", m.Subject())
-	case err == nil && body.Cause != causeDeletion:
-		err = fmt.Errorf("cause: %q is not known to this version", short(body.Cause))
-	}
-	if err != nil {
-		d.settleAs(ctx, refresh.SourceDeletion)(refresh.Verdict{Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: err.Error()})
-		return
-	}
-	jobs.Submit(&refresh.Job{
-		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member()}, ID: body.CorrelationID,
-		Source: refresh.SourceDeletion, Lane: refresh.Background,
-		Deliveries: d.meta.NumDelivered,
-		Confirms:   &refresh.Confirmation{Sequence: d.meta.Sequence.Stream, FirstAt: body.FirstAt},
-		Settle:     d.settleAs(ctx, refresh.SourceDeletion),
 	})
 }
 
@@ -125,12 +96,16 @@ func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg)
 		})
 		return
 	}
-	// What caused the event is not read here: it is known once the event is recalled as the last.
+	// What caused the event is not read here: it is known once the event is recalled
+	// as the last. Its trace is for spans and logs.
+	trace := request{traceparent: header(m.Headers(), headerTraceparent)}
+	trace.dropBrokenTrace()
 	jobs.Submit(&refresh.Job{
 		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member()},
 		Source: refresh.SourceFollowUp, Lane: refresh.Background,
 		Deliveries: d.meta.NumDelivered,
-		FollowUpOf: d.meta.Sequence.Stream,
-		Settle:     d.settleAs(ctx, refresh.SourceFollowUp),
+		FollowUpOf: d.meta.Sequence.Stream, At: d.meta.Timestamp,
+		Traceparent: trace.traceparent,
+		Settle:      d.settleAs(ctx, refresh.SourceFollowUp),
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/internal/refresh"
@@ -98,7 +99,8 @@ func (l *lane) run(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, jetstream.ErrConsumerDeleted) ||
+			errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("fetching from consumer %s of %s: %w", l.durable, l.stream, err)
 		}
 		l.log.Warn("fetching interrupted", "consumer", l.durable, "error", err)

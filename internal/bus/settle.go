@@ -45,7 +45,8 @@ func (d *delivery) settle(ctx context.Context, source refresh.Source, v refresh.
 			return
 		}
 		b.metrics.deadLetters.WithLabelValues(string(v.Category)).Inc()
-		b.log.Warn("dead letter", "message", d.ref(), "subject", d.msg.Subject(), "category", string(v.Category), "reason", v.Reason)
+		b.log.Warn("dead letter", "message", d.ref(), "subject", d.msg.Subject(), "category", string(v.Category), "reason", v.Reason,
+			"command", v.Result.CommandID, "trace_id", v.TraceID)
 		b.report(source, v.Result)
 		b.lost(d.msg.TermWithReason(string(v.Category)))
 	}

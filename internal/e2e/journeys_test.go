@@ -45,6 +45,10 @@ var stories = []journey{
 	{"each outcome has its result", outcomes},
 	{"a burst of refreshes of one member becomes a handful of reads", burst},
 	{"one member that MX cannot answer for holds up nobody else", poorMember},
+	{"MX's webhook has the member read that it is about", webhookDoor},
+	{"a request is answered when it is done", requestDoor},
+	{"a member on its way is read until it has settled", settling},
+	{"an aggregation is started once and followed to its end", aggregation},
 	{"wrong settings end the start with every problem named and no secret", wrongSettings},
 }
 

@@ -9,6 +9,7 @@
 //     confirmed 404.
 //   - [State.Pack] and [Unpack] keep a state in few bytes.
 //   - [ActionFor] says who has to do what.
+//   - [State.Transience] says whether it is worth looking again soon.
 //
 // # What is compared
 //

@@ -81,11 +81,12 @@ func timesOf(m *events.Member) [timeCount]**time.Time {
 	return [...]**time.Time{&m.AggregatedAt, &m.SuccessfullyAggregatedAt}
 }
 
-// Pack returns everything in the state except the two guids, which its key has,
-// for [Unpack]. The bytes are one allocation of exactly their length, some 30
-// more than the texts have, and hold no pointer for the garbage collector to
-// follow: that is what makes remembering very many members cheap.
-func (s *State) Pack() []byte {
+// Pack returns front, followed by everything in the state except the two guids,
+// which its key has, for [Unpack]. The bytes are one new allocation of exactly
+// their length, some 30 more than front and the texts have, and hold no pointer
+// for the garbage collector to follow: that is what makes remembering very many
+// members cheap.
+func (s *State) Pack(front []byte) []byte {
 	var (
 		snapshot = &s.Snapshot
 		status   = (*string)(snapshot.ConnectionStatus)
@@ -117,7 +118,7 @@ func (s *State) Pack() []byte {
 			head = binary.AppendVarint(head, int64((*t).Nanosecond()))
 		}
 	}
-	size := len(head) + listSize(snapshot.UseCases) + listSize(snapshot.Missing)
+	size := len(front) + len(head) + listSize(snapshot.UseCases) + listSize(snapshot.Missing)
 	for i, t := range texts {
 		m.put(textsBit+i, *t != nil)
 		if *t != nil {
@@ -126,7 +127,7 @@ func (s *State) Pack() []byte {
 	}
 	binary.LittleEndian.PutUint32(head, uint32(m))
 
-	b := append(make([]byte, 0, size), head...)
+	b := append(append(make([]byte, 0, size), front...), head...)
 	for _, t := range texts {
 		if *t != nil {
 			b = appendText(b, **t)

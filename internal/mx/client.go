@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Client calls the MX Platform API. It is safe for concurrent use.
@@ -21,6 +23,7 @@ type Client struct {
 	template    *http.Request     // copied for every request
 	now         func() time.Time
 	observe     func(op string, status int, kind Kind, d time.Duration) // nil: nobody looks
+	tracer      trace.Tracer                                            // nil: nothing is traced
 	buffers     sync.Pool                                               // of *buffer
 }
 
@@ -43,6 +46,12 @@ func WithTransport(wrap func(http.RoundTripper) http.RoundTripper) Option {
 // the kind ([None] when the call succeeded) and how long it took. It is called on the caller's goroutine.
 func WithObserver(observe func(op string, status int, kind Kind, d time.Duration)) Option {
 	return func(c *Client) { c.observe = observe }
+}
+
+// WithTracer makes a client span of every call; nil, the default, none. MX is told nothing of the trace. A span holds
+// neither the ids that were asked for nor the query, as both may be private.
+func WithTracer(t trace.Tracer) Option {
+	return func(c *Client) { c.tracer = t }
 }
 
 // New returns a client that is ready, or all of the configuration's problems. It does not talk to MX.

@@ -34,6 +34,7 @@
 //	pool.go         connections between two requests
 //	conn.go         one connection: a request written, an answer read
 //	probe_*.go      what has arrived on an idle connection
+//	trace.go        a span for each call, if somebody traces
 //	calls.go        ReadMember, OAuthWindowURI, Aggregate
 //	list.go         Users, Members
 //	errors.go       Kind, CallError, the table from status to kind

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // The calls, as named in errors and to the observer.
@@ -55,6 +57,10 @@ func call[T any](ctx context.Context, c *Client, r *request, decode func(*scanne
 	if c.observe != nil {
 		began = c.now()
 	}
+	var span trace.Span
+	if c.tracer != nil {
+		ctx, span = c.startSpan(ctx, r)
+	}
 	var value T
 	buf, ok := c.buffers.Get().(*buffer)
 	if !ok {
@@ -70,6 +76,9 @@ func call[T any](ctx context.Context, c *Client, r *request, decode func(*scanne
 	}
 	if cap(buf.body) <= maxPooled && cap(buf.scanner.arena) <= maxPooled {
 		c.buffers.Put(buf)
+	}
+	if span != nil {
+		endSpan(span, status, failure)
 	}
 	if failure == nil {
 		if c.observe != nil {

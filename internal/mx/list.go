@@ -17,12 +17,26 @@ var (
 	errNoList   = errors.New("list: missing or null")
 	errPage     = errors.New("pagination.current_page: another page than asked for")
 	errListUser = errors.New("users.guid: missing or not a guid")
+	errNoUser   = errors.New("no user has this id")
 )
 
-// page is one page of a list. Its records are decoded one by one, so that a bad one does not hide the others.
+// Page is one page of a list.
+type Page[T any] struct {
+	// Records are those that could be read, in MX's order; Bad says of each other one why it could not, as a [BadAnswer].
+	// A bad record does not hide the others.
+	Records []T
+	Bad     []error
+	// Last tells that no page follows.
+	Last bool
+	// Total is the number of records on all pages, as MX counts them now; 0 when it does not say.
+	Total int
+}
+
+// page is a page as it is read: in MX's order, the bad records among the others.
 type page[T any] struct {
 	records []record[T]
 	last    bool
+	total   int
 }
 
 type record[T any] struct {
@@ -30,10 +44,44 @@ type record[T any] struct {
 	err   error
 }
 
+// UsersPage returns one page of the list of all users, counted from 1. A page beyond the last is empty and last. Users
+// created or deleted between one page and the next move the others: one may be missed or come twice.
+func (c *Client) UsersPage(ctx context.Context, n int) (Page[User], error) {
+	return one(ctx, c, userList(), "users", n, decodeListedUser)
+}
+
+// MembersPage returns one page of the list of a user's members, as [Client.UsersPage] does of users. user is MX's guid or
+// the partner's own id.
+func (c *Client) MembersPage(ctx context.Context, user string, n int) (Page[Member], error) {
+	if !validID(user) {
+		return Page[Member]{}, &CallError{Kind: BadRequest, Op: OpListMembers, Err: errID}
+	}
+	return one(ctx, c, memberList(user), "members", n, decodeListedMember)
+}
+
+// UserByID finds a user by the partner's own id. The error is [NotFound] when MX has none.
+func (c *Client) UserByID(ctx context.Context, id string) (User, error) {
+	r := userList()
+	r.query = "id=" + url.QueryEscape(id) + "&"
+	p, err := one(ctx, c, r, "users", 1, decodeListedUser)
+	if err != nil {
+		return User{}, err
+	}
+	for _, u := range p.Records {
+		if u.ID != nil && *u.ID == id { // should MX not know the filter, it answers with all users
+			return u, nil
+		}
+	}
+	if len(p.Bad) > 0 {
+		return User{}, p.Bad[0]
+	}
+	return User{}, &CallError{Kind: NotFound, Op: OpListUsers, StatusCode: http.StatusOK, Err: errNoUser}
+}
+
 // Users walks all users, in MX's order. An entry that cannot be read yields a [BadAnswer] and the walk goes on; any other
 // error ends it. Users created or deleted meanwhile may be missed or come twice.
 func (c *Client) Users(ctx context.Context) iter.Seq2[User, error] {
-	return walk(ctx, c, request{op: OpListUsers, path: "/users"}, "users", decodeListedUser)
+	return walk(ctx, c, userList(), "users", decodeListedUser)
 }
 
 // Members walks all members of a user, as [Client.Users] walks users. MX has no list of all members.
@@ -43,28 +91,28 @@ func (c *Client) Members(ctx context.Context, user string) iter.Seq2[Member, err
 			yield(Member{}, &CallError{Kind: BadRequest, Op: OpListMembers, Err: errID})
 		}
 	}
-	r := request{op: OpListMembers, path: "/users/" + url.PathEscape(user) + "/members", user: user}
-	return walk(ctx, c, r, "members", decodeListedMember)
+	return walk(ctx, c, memberList(user), "members", decodeListedMember)
+}
+
+func userList() request {
+	return request{op: OpListUsers, method: http.MethodGet, path: "/users", want: http.StatusOK}
+}
+
+func memberList(user string) request {
+	return request{op: OpListMembers, method: http.MethodGet, path: "/users/" + url.PathEscape(user) + "/members", want: http.StatusOK, user: user}
 }
 
 // walk yields the records of page after page until MX says that there is no further one, or one is empty.
 func walk[T any](ctx context.Context, c *Client, r request, list string, decode func(*scanner, *request) (T, error)) iter.Seq2[T, error] {
-	r.method, r.want = http.MethodGet, http.StatusOK
-	decodePage := func(s *scanner, r *request) (page[T], error) { return decodeList(s, r, list, decode) }
 	return func(yield func(T, error) bool) {
 		var none T
-		for r, n := r, 1; ; n++ {
-			r.page = n
-			r.query = "page=" + strconv.Itoa(n) + "&records_per_page=" + strconv.Itoa(pageSize)
-			got, err := call(ctx, c, &r, decodePage)
+		for n := 1; ; n++ {
+			got, err := fetch(ctx, c, r, list, n, decode)
 			if err != nil {
 				yield(none, err)
 				return
 			}
 			for _, rec := range got.records {
-				if rec.err != nil {
-					rec.err = &CallError{Kind: BadAnswer, Op: r.op, StatusCode: r.want, Err: rec.err}
-				}
 				if !yield(rec.value, rec.err) {
 					return
 				}
@@ -76,12 +124,42 @@ func walk[T any](ctx context.Context, c *Client, r request, list string, decode 
 	}
 }
 
+// one is a single page, its records sorted into good and bad ones.
+func one[T any](ctx context.Context, c *Client, r request, list string, n int, decode func(*scanner, *request) (T, error)) (Page[T], error) {
+	got, err := fetch(ctx, c, r, list, n, decode)
+	if err != nil {
+		return Page[T]{}, err
+	}
+	p := Page[T]{Last: got.last || len(got.records) == 0, Total: got.total}
+	for _, rec := range got.records {
+		if rec.err != nil {
+			p.Bad = append(p.Bad, rec.err)
+		} else {
+			p.Records = append(p.Records, rec.value)
+		}
+	}
+	return p, nil
+}
+
+// fetch asks for page n of the list that r is about.
+func fetch[T any](ctx context.Context, c *Client, r request, list string, n int, decode func(*scanner, *request) (T, error)) (page[T], error) {
+	r.page = n
+	r.query += "page=" + strconv.Itoa(n) + "&records_per_page=" + strconv.Itoa(pageSize)
+	got, err := call(ctx, c, &r, func(s *scanner, r *request) (page[T], error) { return decodeList(s, r, list, decode) })
+	for i := range got.records {
+		if bad := got.records[i].err; bad != nil {
+			got.records[i].err = &CallError{Kind: BadAnswer, Op: r.op, StatusCode: r.want, Err: bad}
+		}
+	}
+	return got, err
+}
+
 // decodeList reads {"<list>":[…],"pagination":{…}}.
 func decodeList[T any](s *scanner, r *request, list string, decode func(*scanner, *request) (T, error)) (page[T], error) {
 	var p page[T]
 	var raw [][]byte
 	found := false
-	current, total := r.page, int(^uint(0)>>1) // Without pagination the walk ends with an empty page.
+	count := counts{page: r.page, pages: int(^uint(0) >> 1)} // Without pagination the walk ends with an empty page.
 	for s.object(); s.nextKey(); {
 		switch string(s.key) {
 		case list:
@@ -90,7 +168,7 @@ func decodeList[T any](s *scanner, r *request, list string, decode func(*scanner
 			}
 		case "pagination":
 			if !s.null() {
-				current, total = readPagination(s, current, total)
+				count.read(s)
 			}
 		default:
 			s.skip()
@@ -102,10 +180,10 @@ func decodeList[T any](s *scanner, r *request, list string, decode func(*scanner
 	switch {
 	case !found:
 		return page[T]{}, errNoList
-	case current != r.page:
+	case count.page != r.page:
 		return page[T]{}, errPage // Or the walk might never end.
 	}
-	p.last = r.page >= total
+	p.last, p.total = r.page >= count.pages, max(0, count.entries)
 	p.records = make([]record[T], len(raw))
 	for i, data := range raw {
 		element := scanner{data: data, arena: s.arena[:0]}
@@ -127,20 +205,24 @@ func (s *scanner) elements() [][]byte {
 	return all
 }
 
-func readPagination(s *scanner, current, total int) (int, int) {
+// counts is what MX says of a list beside its records.
+type counts struct{ page, pages, entries int }
+
+func (c *counts) read(s *scanner) {
 	s.object()
 	for s.scope = "pagination"; s.nextKey(); {
 		switch string(s.key) {
 		case "current_page":
-			current = intOr(readInt(s), current)
+			c.page = intOr(readInt(s), c.page)
 		case "total_pages":
-			total = intOr(readInt(s), total)
+			c.pages = intOr(readInt(s), c.pages)
+		case "total_entries":
+			c.entries = intOr(readInt(s), c.entries)
 		default:
 			s.skip()
 		}
 	}
 	s.scope = ""
-	return current, total
 }
 
 func intOr(n *int, otherwise int) int {

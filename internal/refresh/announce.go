@@ -42,7 +42,10 @@ func (c *cycle) announce(ctx context.Context, last *known, uri string) (*known, 
 		}
 	}
 	a := last.unannounced.Announcement(uri)
-	if err := c.Announcements.Announce(ctx, a); err != nil {
+	ctx, sent := c.publishing(ctx, &a)
+	err := c.Announcements.Announce(ctx, a)
+	sent.done(err)
+	if err != nil {
 		return nil, fmt.Errorf("announcing: %w", err)
 	}
 	c.metrics.announced(uri != "")

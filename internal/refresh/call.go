@@ -108,14 +108,24 @@ func (c *call) done() {
 
 // answered gives the slot back, tells the gate how a request ended, and returns
 // what that did to it.
-func (c *call) answered(err error) transition {
+func (c *call) answered(err error) transition { return c.tell(err, true) }
+
+// listed is answered for a page of a list. That MX shows one is no evidence that
+// it knows the members it answers 404 for: a wrong host shows an empty one.
+func (c *call) listed(err error) transition { return c.tell(err, false) }
+
+func (c *call) tell(err error, read bool) transition {
 	d := c.desk
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
 	probe := c.probe
 	c.probe = false
+	lastOK := d.gate.lastOK
 	t := d.gate.answered(now, c.began, c.key, err, probe, d.jitter())
+	if !read {
+		d.gate.lastOK = lastOK
+	}
 	c.release()
 	if t != unmoved {
 		d.announce()

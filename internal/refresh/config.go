@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"time"
 )
@@ -17,6 +18,10 @@ type Config struct {
 	DeleteLimit        int           `env:"DELETE_LIMIT, default=20" desc:"Deletions published per minute, at most; more are held back for somebody to look."`
 	CommandBudget      time.Duration `env:"COMMAND_BUDGET, default=24h" desc:"How long a command that fails for its own member alone is tried before it becomes a dead letter."`
 	ShutdownTimeout    time.Duration `env:"SHUTDOWN_TIMEOUT, default=20s" desc:"How long work in hand may take to finish once the process is told to stop."`
+
+	// FollowUpAfter is FOLLOW_UP_AFTER, owned by package bus: members are followed
+	// from there on, or not at all.
+	FollowUpAfter time.Duration
 
 	// MaxInFlight and RateLimit are MX_MAX_IN_FLIGHT and MX_RATE_LIMIT, owned by package mx.
 	MaxInFlight int
@@ -40,8 +45,8 @@ func (c *Config) Problems() []error {
 	if c.EventTypePrefix != "" && (len(c.EventTypePrefix) > 128 || !typePrefix.MatchString(c.EventTypePrefix)) {
 		p = append(p, fmt.Errorf("EVENT_TYPE_PREFIX: %q is not a dotted lower-case name such as com.example", c.EventTypePrefix))
 	}
-	if c.StateCache < 0 {
-		p = append(p, fmt.Errorf("STATE_CACHE: %d is negative; give a number of members, 0 for none", c.StateCache))
+	if c.StateCache < 0 || c.StateCache > math.MaxInt32 {
+		p = append(p, fmt.Errorf("STATE_CACHE: %d; give a number of members from 0 (none) to %d", c.StateCache, math.MaxInt32))
 	}
 	if c.DeleteLimit < 1 {
 		p = append(p, fmt.Errorf("DELETE_LIMIT: %d deletions a minute; give at least 1", c.DeleteLimit))

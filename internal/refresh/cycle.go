@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/member"
 	"github.com/memberwatch/memberwatch/internal/mx"
@@ -25,7 +27,10 @@ type cycle struct {
 	turn    *turn
 	key     events.Key
 	serving []*Job    // jobs that the read under way, or the last one, serves
+	wishing []*Job    // jobs that wait for MX to aggregate first, if the read under way shows that it has to
 	tried   []attempt // publications that got no answer
+	span    trace.Span
+	first   *Job // whose trace the span is in; both nil while tracing is off
 }
 
 // attempt is a publication without an answer, and the jobs that its read served.
@@ -37,18 +42,22 @@ type attempt struct {
 
 // serve takes one turn: it is what the desk runs.
 func (s *Service) serve(ctx context.Context, t *turn, c *call) {
+	if t.errand != nil {
+		defer close(t.errand.ended)
+		t.errand.do(ctx, c)
+		return
+	}
 	cy := &cycle{Service: s, call: c, turn: t}
+	ctx, cy.span, cy.first = s.tracing.cycle(ctx, s.desk, t)
 	err := cy.guarded(ctx)
+	step{cy.span}.done(err)
 	if err == nil {
 		return
 	}
-	jobs := cy.serving
-	cy.serving = nil
+	jobs := slices.Concat(cy.serving, cy.wishing)
+	cy.serving, cy.wishing = nil, nil
 	if len(jobs) == 0 {
 		jobs = s.desk.claim(t) // it failed before any read: nothing can go on for those who wait either
-		for j := s.desk.lead(t); j != nil; j = s.desk.lead(t) {
-			jobs = append(jobs, j)
-		}
 	}
 	s.fail(jobs, cy.key, err)
 }
@@ -67,12 +76,6 @@ func (c *cycle) guarded(ctx context.Context) (err error) {
 	}
 	if c.key, err = events.NewKey(c.turn.key.user, c.turn.key.member); err != nil {
 		return fmt.Errorf("taking turn: %w", err)
-	}
-	if j := c.desk.lead(c.turn); j != nil {
-		c.serving = append(c.serving, j)
-		if err := c.aggregate(ctx, j); err != nil {
-			return err
-		}
 	}
 	for range maxRounds {
 		if finished, err := c.round(ctx); finished || err != nil {
@@ -103,15 +106,12 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 		}
 	}
 
-	c.serving = append(c.serving, c.desk.claim(c.turn)...)
-	if len(c.serving) == 0 {
-		return true, nil
-	}
+	c.gather()
 	if stale := c.dropOvertakenFollowUps(last); stale {
 		c.memory.forget(c.key)
 		return false, nil
 	}
-	if len(c.serving) == 0 {
+	if len(c.serving)+len(c.wishing) == 0 {
 		return true, nil
 	}
 
@@ -127,6 +127,7 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 	c.note(c.call.answered(err), err)
 	switch {
 	case mx.KindOf(err) == mx.NotFound:
+		c.serving, c.wishing = append(c.serving, c.wishing...), nil // there is nothing to aggregate
 		return c.notFound(ctx, last, at, evidence)
 	case err != nil:
 		return false, err
@@ -137,12 +138,32 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 		}
 	}
 
+	c.grant(&m)
 	reading := member.Reading{Member: snapshotOf(&m), HasURI: !m.OAuthWindowURI.Blank(), At: at}
-	typ, data, news := last.state.Observe(reading, c.rules)
-	if !news {
-		return c.conclude(ctx, last, events.OutcomeUnchanged, "")
+	if typ, data, news := last.state.Observe(reading, c.rules); news {
+		finished, err = c.publish(ctx, last, typ, data, m.OAuthWindowURI.Reveal())
+	} else {
+		finished, err = c.unchanged(ctx, last, last.state.Transience(reading))
 	}
-	return c.publish(ctx, last, typ, data, m.OAuthWindowURI.Reveal())
+	if err != nil || !finished || len(c.wishing) == 0 {
+		return finished, err
+	}
+	return false, c.aggregate(ctx) // another read serves those who wished it
+}
+
+// gather takes the jobs that wait for the turn to those in hand, and parts those
+// that wish an aggregation from those that a read alone serves.
+func (c *cycle) gather() {
+	claimed := c.desk.claim(c.turn)
+	c.claimed(claimed)
+	c.serving = append(c.serving, claimed...)
+	c.serving = slices.DeleteFunc(c.serving, func(j *Job) bool {
+		wishes := j.Command.Aggregate && !j.aggregated
+		if wishes {
+			c.wishing = append(c.wishing, j)
+		}
+		return wishes
+	})
 }
 
 // recall is step 2: the member's last event, from memory or the stream's leader.
@@ -152,7 +173,9 @@ func (c *cycle) recall(ctx context.Context) (*known, error) {
 		return k, nil
 	}
 	c.metrics.fromStream.Inc()
+	ctx, asked := c.step(ctx, "recall state")
 	e, seq, err := c.States.Last(ctx, c.key)
+	asked.done(err)
 	if err != nil {
 		return nil, fmt.Errorf("recalling last event: %w", err)
 	}
@@ -167,8 +190,8 @@ func (c *cycle) recall(ctx context.Context) (*known, error) {
 // knownFrom is what a cycle needs of a stored event.
 func (c *cycle) knownFrom(e *events.Event, seq uint64) *known {
 	k := &known{member.StateOf(&e.Data), last{
-		sequence: seq, eventID: e.ID, eventType: e.Type,
-		cause: cause{e.CorrelationID, e.Reason, e.Traceparent, e.Tracestate},
+		sequence: seq, eventID: e.ID, eventType: e.Type, observedAt: e.Data.ObservedAt.UnixNano(),
+		cause: Cause{e.CorrelationID, e.Reason, e.Traceparent, e.Tracestate},
 	}}
 	if c.mustAnnounce(e) {
 		k.unannounced = e
@@ -195,13 +218,37 @@ func (c *cycle) dropOvertakenFollowUps(last *known) (stale bool) {
 
 // conclude is step 4 for a read that found nothing new: the conclusion stands
 // only if the state it was drawn from is still the last.
+func (c *cycle) conclude(ctx context.Context, last *known, o events.Outcome, reason string) (bool, error) {
+	if stands, err := c.stillLast(ctx, last); !stands {
+		return false, err
+	}
+	c.done(last, o, reason)
+	return true, nil
+}
+
+// unchanged concludes a read of a member that MX knows, and has a member that is
+// on its way to another state followed.
+func (c *cycle) unchanged(ctx context.Context, last *known, why member.Transience) (bool, error) {
+	if stands, err := c.stillLast(ctx, last); !stands {
+		return false, err
+	}
+	if err := c.follow(ctx, last, why); err != nil {
+		return false, err
+	}
+	c.done(last, events.OutcomeUnchanged, "")
+	return true, nil
+}
+
+// stillLast asks the leader whether last is still the last event.
 //
 // A follow-up alone needs no such confirmation. It asks whether MX still says
 // what one certain event says, and that event is the state at hand; should it
 // have been overtaken, the later event has a follow-up of its own.
-func (c *cycle) conclude(ctx context.Context, last *known, o events.Outcome, reason string) (bool, error) {
+func (c *cycle) stillLast(ctx context.Context, last *known) (bool, error) {
 	if slices.ContainsFunc(c.serving, func(j *Job) bool { return j.FollowUpOf == 0 }) {
+		ctx, asked := c.step(ctx, "confirm state")
 		seq, err := c.States.LastSequence(ctx, c.key)
+		asked.done(err)
 		if err != nil {
 			return false, fmt.Errorf("confirming last event: %w", err)
 		}
@@ -211,25 +258,34 @@ func (c *cycle) conclude(ctx context.Context, last *known, o events.Outcome, rea
 			return false, nil
 		}
 	}
+	return true, nil
+}
+
+// done settles the cycle's jobs after a conclusion.
+func (c *cycle) done(last *known, o events.Outcome, reason string) {
+	c.metrics.coalesced.Add(float64(max(0, len(c.serving)-1)))
 	for len(c.serving) > 0 {
 		j := c.serving[0]
 		c.serving = c.serving[1:]
 		r := c.result(last, o)
-		if o == events.OutcomeUnchanged && j.Deliveries > 1 && last.cause.id == j.ID && j.Lane == Interactive {
-			// An earlier delivery of this very command published the event and died before it could say so.
+		before := j.Deliveries > 1 && last.cause.ID == j.ID && j.Lane == Interactive
+		if o == events.OutcomeUnchanged && (before || j.news) {
+			// An earlier delivery of this very command published the event and died before
+			// it could say so; or the read before the aggregation did.
 			r.Outcome, r.EventID, r.EventType = events.OutcomeChanged, last.eventID, last.eventType
 		}
 		r.Reason = cmp.Or(reason, j.note, j.Command.Reason)
 		c.settle(j, Verdict{Disposition: Done, Result: r})
 	}
-	return true, nil
 }
 
 // publish is steps 5 to 7: store the event if last is still the last, announce
 // the need to authorize if it arose, settle.
 func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d events.Data, uri string) (bool, error) {
 	e := c.event(last, t, d)
-	seq, err := c.States.Append(ctx, e, last.sequence)
+	appending, sent := c.publishing(ctx, &e)
+	seq, err := c.States.Append(appending, e, last.sequence)
+	sent.done(err)
 	switch {
 	case errors.Is(err, ErrConflict):
 		c.metrics.conflicts.WithLabelValues("write").Inc()
@@ -238,13 +294,14 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d event
 	case errors.Is(err, ErrOutcomeUnknown):
 		c.metrics.unknowns.Inc()
 		c.memory.forget(c.key)
-		c.tried = append(c.tried, attempt{e.ID, slices.Clone(c.serving)})
+		c.tried = append(c.tried, attempt{e.ID, slices.Concat(c.serving, c.wishing)})
 		return false, nil
 	case err != nil:
 		c.memory.forget(c.key)
 		return false, fmt.Errorf("publishing %s: %w", t, err)
 	}
-	c.metrics.published(e)
+	c.metrics.published(e, c.serving, c.now())
+	c.logPublished(slices.Concat(c.serving, c.wishing)[0], &e, seq)
 	now := c.knownFrom(&e, seq)
 	c.memory.remember(c.key, now)
 	if now.unannounced != nil {
@@ -252,7 +309,7 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d event
 			return false, err
 		}
 	}
-	c.changed(now, slices.Clone(c.serving))
+	c.changed(now, slices.Concat(c.serving, c.wishing))
 	return true, nil
 }
 
@@ -261,20 +318,30 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d event
 func (c *cycle) event(last *known, t events.Type, d events.Data) events.Event {
 	e := events.New(c.Subjects, t, c.key, d)
 	e.Prefix = c.cfg.typeFront()
-	j := c.serving[0]
-	by := cause{j.ID, j.Command.Reason, j.Traceparent, j.Tracestate}
+	jobs := c.serving
+	if len(jobs) == 0 {
+		jobs = c.wishing // the read was for them alone
+	}
+	j := jobs[0]
+	by := j.cause()
 	if j.FollowUpOf != 0 {
 		by = last.cause
 	}
-	e.CorrelationID, e.Reason = by.id, by.reason
-	e.Traceparent, e.Tracestate = by.traceparent, by.tracestate
+	e.CorrelationID, e.Reason = by.ID, by.Reason
+	e.Traceparent, e.Tracestate = by.Traceparent, by.Tracestate
 	return e
 }
 
 // changed settles those of the cycle's jobs that were served by the read which
-// made the event that is stored now.
+// made the event that is stored now. Those that still wish an aggregation have
+// their news from it, and wait for another read.
 func (c *cycle) changed(last *known, served []*Job) {
+	c.metrics.coalesced.Add(float64(max(0, len(served)-1)))
 	for _, j := range served {
+		if slices.Contains(c.wishing, j) {
+			j.news = true
+			continue
+		}
 		i := slices.Index(c.serving, j)
 		if i < 0 {
 			continue // settled before
@@ -290,29 +357,4 @@ func (c *cycle) result(last *known, o events.Outcome) events.Result {
 	return events.Result{
 		Outcome: o, UserGUID: c.key.User(), MemberGUID: c.key.Member(), Revision: last.state.Revision,
 	}
-}
-
-// aggregate starts the aggregation a job asks for, before the read it is served by.
-func (c *cycle) aggregate(ctx context.Context, j *Job) error {
-	if err := c.call.begin(ctx); err != nil {
-		return err
-	}
-	_, err := c.MX.Aggregate(ctx, c.key.User(), c.key.Member())
-	switch mx.KindOf(err) {
-	case mx.None:
-	case mx.NotFound:
-		err = nil // the read that follows says what that means
-	case mx.Forbidden:
-		c.Log.Warn("MX does not let this client aggregate", "member", c.key.Member(), "command", j.ID, "error", err)
-		j.note = "not aggregated: MX does not let this client"
-		err = nil
-	case mx.Unauthorized, mx.NotAcceptable, mx.RateLimited, mx.Unavailable:
-		c.note(c.call.answered(err), err)
-	case mx.BadRequest, mx.Conflict, mx.Unprocessable, mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection, mx.Canceled:
-	}
-	c.call.done()
-	if err == nil {
-		j.aggregated = true
-	}
-	return err
 }

@@ -38,6 +38,7 @@ type turn struct {
 	running bool
 	queued  bool // stands in the ready queue of lane
 	lane    Lane
+	errand  *errand // set: no member's turn but one call to MX for somebody else
 }
 
 // desk hands out turns: it knows which members have jobs waiting, starts as
@@ -54,10 +55,11 @@ type desk struct {
 	turns   map[turnKey]*turn
 	ready   [lanes][]*turn // in order of arrival; an entry whose turn has moved on is skipped
 	starts  uint64
-	asking  int             // calls to MX in flight, or about to be
-	cycles  int             // cycles that run, those that are past their call to MX included
-	wanting []chan struct{} // cycles that need to ask again, in order
-	hand    int             // jobs waiting or being served
+	asking  int                // calls to MX in flight, or about to be
+	cycles  int                // cycles that run, those that are past their call to MX included
+	wanting []chan struct{}    // cycles that need to ask again, in order
+	errands map[*turn]struct{} // those that have not begun
+	hand    int                // jobs, and errands, waiting or being served
 	closed  bool
 	alarm   *time.Timer
 	moved   chan struct{} // closed and replaced whenever fetching may start or must stop
@@ -69,9 +71,10 @@ type desk struct {
 func newDesk(ctx context.Context, cfg *Config, now func() time.Time, jitter func() float64) *desk {
 	d := &desk{
 		now: now, jitter: jitter, ctx: ctx,
-		gate:  newGate(cfg.MaxInFlight),
-		turns: make(map[turnKey]*turn),
-		moved: make(chan struct{}),
+		gate:    newGate(cfg.MaxInFlight),
+		turns:   make(map[turnKey]*turn),
+		errands: make(map[*turn]struct{}),
+		moved:   make(chan struct{}),
 	}
 	if cfg.RateLimit > 0 {
 		// A burst of a twentieth of a second's worth keeps the limit over any longer time.
@@ -159,6 +162,7 @@ func (d *desk) next() (*turn, *call) {
 	}
 	d.ready[lane] = d.ready[lane][1:]
 	t.queued, t.running = false, true
+	delete(d.errands, t)
 	d.starts++
 	d.cycles++
 	d.asking++
@@ -197,6 +201,10 @@ func (d *desk) finish(t *turn, c *call) {
 	c.release()
 	t.running = false
 	d.cycles--
+	if t.errand != nil {
+		d.hand--
+		return
+	}
 	if len(t.waiting) == 0 {
 		delete(d.turns, t.key)
 		return
@@ -208,33 +216,23 @@ func (d *desk) finish(t *turn, c *call) {
 	d.line(t, lane)
 }
 
-// claim hands the jobs that wait for the turn to the read that starts now. Jobs
-// that ask to aggregate are left for a cycle of their own; lead takes one of those.
+// peek is the job of the turn that has waited longest, nil if none waits.
+func (d *desk) peek(t *turn) *Job {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(t.waiting) == 0 {
+		return nil
+	}
+	return t.waiting[0]
+}
+
+// claim hands the jobs that wait for the turn to the read that starts now.
 func (d *desk) claim(t *turn) []*Job {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var take, leave []*Job
-	for _, j := range t.waiting {
-		if j.Command.Aggregate && !j.aggregated {
-			leave = append(leave, j)
-		} else {
-			take = append(take, j)
-		}
-	}
-	t.waiting = leave
+	take := t.waiting
+	t.waiting = nil
 	return take
-}
-
-// lead takes the turn's first job if it asks to aggregate, else nothing.
-func (d *desk) lead(t *turn) *Job {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(t.waiting) == 0 || !t.waiting[0].Command.Aggregate || t.waiting[0].aggregated {
-		return nil
-	}
-	j := t.waiting[0]
-	t.waiting = t.waiting[1:]
-	return j
 }
 
 // move puts jobs in hand to the turn of k; those it cannot take any more are returned.
@@ -306,6 +304,12 @@ func (d *desk) drop(keep *turn) []*Job {
 		t.waiting, t.queued = nil, false
 		if !t.running {
 			delete(d.turns, k)
+		}
+	}
+	for t := range d.errands {
+		t.queued = false
+		if t != keep {
+			d.refuse(t)
 		}
 	}
 	d.ready = [lanes][]*turn{}

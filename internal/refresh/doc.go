@@ -14,7 +14,8 @@
 //     a need to authorize that was never announced, announce it.
 //  3. Read MX. All jobs that wait when the read starts are served by it.
 //  4. Compare. When nothing is new, ask the leader whether the state recalled is
-//     still the last; if not, begin again at 2.
+//     still the last; if not, begin again at 2. If so, have a member that is on its
+//     way to another state read again later. Then 7.
 //  5. Otherwise publish the event on condition that the state recalled is still
 //     the last. On conflict or unknown outcome forget the state, begin again at 2.
 //  6. Announce the need to authorize if it arose.
@@ -30,6 +31,10 @@
 //   - desk.go: turns, lanes, and how many cycles may run; gate.go: whether MX may
 //     be asked at all.
 //   - cycle.go: steps 2 to 7; resolve.go: partners' own ids; announce.go: step 6;
-//     deletion.go: what a 404 means.
+//     deletion.go: what a 404 means; following.go: members that are read until they
+//     settle; aggregate.go: commands that ask MX to aggregate.
+//   - metrics.go, tracing.go, log.go: what is counted, traced and written of it all.
+//   - walk.go: what walks over all members ask; errand.go: their calls to MX wait
+//     for their turn in the background lane.
 //   - dispositions.go: what becomes of a job when something failed: one table.
 package refresh

@@ -3,6 +3,8 @@ package refresh
 import (
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/memberwatch/memberwatch/events"
 )
 
@@ -27,7 +29,17 @@ const (
 	SourceRequest  Source = "request" // request/reply: no message, so nothing that could come again
 	SourceFollowUp Source = "follow_up"
 	SourceDeletion Source = "deletion"
+	SourceSettle   Source = "settle" // the next read of a member that is on its way to another state
+	SourceSweep    Source = "sweep"
+	SourcePeriodic Source = "periodic"
 )
+
+// sources are all of them.
+func sources() []Source {
+	return []Source{
+		SourceCommand, SourceWebhook, SourceRequest, SourceFollowUp, SourceDeletion, SourceSettle, SourceSweep, SourcePeriodic,
+	}
+}
 
 // Job is one thing in hand: a message of a lane, or a request, decoded and validated.
 type Job struct {
@@ -40,7 +52,10 @@ type Job struct {
 	// ID is the command's id. It becomes the event's correlationid. The confirming
 	// read of a deletion carries on the id that caused it; a follow-up takes it from
 	// the event that it follows.
-	ID     string
+	ID string
+	// At is when the message was stored, by the clock of NATS, or a request came. An
+	// aggregation that began later fulfills its wish for one.
+	At     time.Time
 	Source Source
 	Lane   Lane
 	// Deliveries counts how often the message was handed out, this time included.
@@ -51,11 +66,15 @@ type Job struct {
 	FollowUpOf uint64
 	// Confirms is set on the confirming read of a deletion.
 	Confirms *Confirmation
+	// Follows is set on the next read of a member that is followed.
+	Follows *Following
 	// Settle is called exactly once, from any goroutine, when the job is finished.
 	Settle func(Verdict)
 
-	aggregated bool   // the aggregation it asked for has been started, or never will be
-	note       string // for the result, when there is more to say than the outcome
+	aggregated bool       // the aggregation it asked for has been started, or never will be
+	news       bool       // the read before the aggregation found something new
+	span       trace.Span // from Submit to Settle; nil: not traced
+	note       string     // for the result, when there is more to say than the outcome
 }
 
 // turn is where the job begins: at its member's turn if that is known by guids.
@@ -75,6 +94,23 @@ type Confirmation struct {
 	FirstAt time.Time
 }
 
+// Following is how far a member has been followed that is on its way to another
+// state: one read after the other until it has settled.
+type Following struct {
+	// Tries counts the reads scheduled for it, from 1.
+	Tries uint64
+	// Since is when the first of them was scheduled.
+	Since time.Time
+	// Cause is what an event that the read makes carries on. On a job it is the job's own.
+	Cause Cause
+}
+
+// Cause is the context of the job that made an event, and what the event carries
+// of it: correlation id, reason and W3C trace context.
+type Cause struct{ ID, Reason, Traceparent, Tracestate string }
+
+func (j *Job) cause() Cause { return Cause{j.ID, j.Command.Reason, j.Traceparent, j.Tracestate} }
+
 // Disposition is what has to become of a job's message.
 type Disposition uint8
 
@@ -93,4 +129,5 @@ type Verdict struct {
 	Category    events.Category // of a dead letter
 	Reason      string          // why it was retried or is dead
 	Result      events.Result   // of a command that is done or dead
+	TraceID     string          // of the job, for logs; "": none
 }

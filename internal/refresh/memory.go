@@ -1,6 +1,8 @@
 package refresh
 
 import (
+	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,91 +20,128 @@ type known struct {
 
 // last is what is known of the last event itself.
 type last struct {
-	sequence  uint64 // on the event stream; 0: the member has no event
-	eventID   string
-	eventType events.Type
-	cause     cause
+	sequence   uint64 // on the event stream; 0: the member has no event
+	eventID    string
+	eventType  events.Type
+	observedAt int64 // when its read was answered, in Unix nanoseconds: no pointer, unlike a time.Time
+	cause      Cause
 	// unannounced is the last event when it began a need to authorize whose
 	// announcement is not known to be stored.
 	unannounced *events.Event
 }
 
-// cause is the context of the job that made an event. The event's follow-up
-// carries it on.
-type cause struct{ id, reason, traceparent, tracestate string }
-
-// record is known as it is remembered: its state in few bytes, without pointers
-// that the garbage collector would have to follow for tens of thousands of members.
-type record struct {
-	last
-	packed []byte
-	alive  bool // seen, and not deleted
-}
-
 // memory is a bounded record of members' last events. What it holds may have
 // been overtaken by another process; whoever concludes from it asks the stream.
+//
+// It is made for very many members: each costs one allocation without pointers,
+// which the garbage collector need not look into, and some 60 bytes around it.
+// When it is full, the member goes that was not asked for since the hand last
+// passed it.
 type memory struct {
-	mu     sync.Mutex
-	states *simplelru.LRU[events.Key, *record] // nil: remember nothing
+	most int
+	seed maphash.Seed
+
+	mu    sync.Mutex
+	slots []slot
+	index map[uint64]int32 // of slots, by the hash of the key
+	hand  int
 }
 
-func newMemory(size int) *memory {
-	if size == 0 {
-		return &memory{}
-	}
-	l, err := simplelru.NewLRU[events.Key, *record](size, nil)
-	if err != nil {
-		panic(err) // Only for a size below 1, which Config.Problems refuses.
-	}
-	return &memory{states: l}
+type slot struct {
+	hash   uint64
+	record []byte // nil: free
+	used   bool   // since the hand last passed
 }
+
+func newMemory(most int) *memory {
+	return &memory{most: most, seed: maphash.MakeSeed(), index: make(map[uint64]int32)}
+}
+
+func (m *memory) hash(k events.Key) uint64 { return maphash.Comparable(m.seed, k) }
 
 func (m *memory) recall(k events.Key) *known {
-	if m.states == nil {
-		return nil
-	}
+	hash := m.hash(k)
 	m.mu.Lock()
-	r, ok := m.states.Get(k)
-	m.mu.Unlock()
+	i, ok := m.index[hash]
 	if !ok {
+		m.mu.Unlock()
 		return nil
 	}
-	return &known{member.Unpack(r.packed, k), r.last}
+	m.slots[i].used = true
+	b := m.slots[i].record
+	m.mu.Unlock()
+	return unpack(b, k)
 }
 
+// remember keeps s, unless something is left to announce: that has to be looked
+// at again, with the whole event.
 func (m *memory) remember(k events.Key, s *known) {
-	if m.states == nil {
+	if m.most == 0 {
 		return
 	}
-	r := &record{last: s.last, packed: s.state.Pack(), alive: s.state.Known() && !s.state.Deleted}
-	// A key may be part of a larger text, such as a whole answer of MX; what is kept for long must not keep that.
-	k = k.Clone()
+	if s.unannounced != nil {
+		m.forget(k)
+		return
+	}
+	b := pack(k, s)
+	hash := m.hash(k)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.states.Add(k, r)
+	i, ok := m.index[hash]
+	if !ok {
+		i = m.room()
+		m.index[hash] = i
+	}
+	m.slots[i] = slot{hash, b, true}
+}
+
+// room returns a free slot. m.mu is held.
+func (m *memory) room() int32 {
+	if len(m.slots) < m.most {
+		m.slots = append(m.slots, slot{})
+		return int32(len(m.slots) - 1) //nolint:gosec // Config.Problems bounds the size.
+	}
+	for ; ; m.hand = (m.hand + 1) % len(m.slots) {
+		s := &m.slots[m.hand]
+		if s.used {
+			s.used = false
+			continue
+		}
+		if s.record != nil {
+			delete(m.index, s.hash)
+		}
+		return int32(m.hand) //nolint:gosec // As above.
+	}
+}
+
+func (m *memory) size() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.index)
 }
 
 func (m *memory) forget(k events.Key) {
-	if m.states == nil {
-		return
-	}
+	hash := m.hash(k)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.states.Remove(k)
+	if i, ok := m.index[hash]; ok {
+		delete(m.index, hash)
+		m.slots[i] = slot{}
+	}
 }
 
-// others returns up to n members, other than k, that were last seen alive.
+// others returns up to n members, other than k, that are known to live; those
+// that were remembered first come last.
 func (m *memory) others(k events.Key, n int) []events.Key {
-	if m.states == nil {
-		return nil
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []events.Key
-	keys := m.states.Keys() // oldest first
-	for i := len(keys) - 1; i >= 0 && len(out) < n; i-- {
-		if r, ok := m.states.Peek(keys[i]); ok && keys[i] != k && r.alive {
-			out = append(out, keys[i])
+	for _, s := range slices.Backward(m.slots) {
+		if len(out) == n {
+			break
+		}
+		if other, alive := owner(s.record); alive && other != k {
+			out = append(out, other)
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -49,7 +50,7 @@ func TestMemoryOfNothing(t *testing.T) {
 	}
 }
 
-func TestMemoryNamesOtherMembersThatWereAliveLately(t *testing.T) {
+func TestMemoryNamesOtherMembersThatLive(t *testing.T) {
 	t.Parallel()
 	m := newMemory(10)
 	for n := range 6 {
@@ -61,6 +62,59 @@ func TestMemoryNamesOtherMembersThatWereAliveLately(t *testing.T) {
 	m.remember(keyNumber(t, 5), &known{}) // never seen
 	got := m.others(keyNumber(t, 3), 2)
 	if want := []events.Key{keyNumber(t, 2), keyNumber(t, 1)}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want the latest ones that live, %v", got, want)
+		t.Errorf("got %v, want the last ones that live, %v", got, want)
+	}
+}
+
+func TestMemoryKeepsWhoIsAskedForWhenItIsFull(t *testing.T) {
+	t.Parallel()
+	m := newMemory(3)
+	for n := range 3 {
+		m.remember(keyNumber(t, n), alive(1))
+	}
+	m.remember(keyNumber(t, 3), alive(1)) // the first goes, and all others have been passed
+	if m.recall(keyNumber(t, 1)) == nil {
+		t.Fatal("more than one member went for one that came")
+	}
+	m.remember(keyNumber(t, 4), alive(1))
+	if m.recall(keyNumber(t, 1)) == nil {
+		t.Error("the member that was asked for went")
+	}
+	if m.recall(keyNumber(t, 2)) != nil {
+		t.Error("the member that nobody asked for stayed")
+	}
+}
+
+func TestMemoryReturnsAllThatItWasGiven(t *testing.T) {
+	t.Parallel()
+	m, k := newMemory(1), keyNumber(t, 1)
+	want := known{
+		state: core.State{Snapshot: events.Member{GUID: k.Member(), UserGUID: k.User(), Name: new("Bank")}, Revision: 7},
+		last: last{
+			sequence: 1 << 40, eventID: "id", eventType: events.TypePending, observedAt: 1_700_000_000_000_000_000,
+			cause: Cause{"c-1", "because", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b"},
+		},
+	}
+	m.remember(k, &want)
+	if got := m.recall(k); got == nil || !reflect.DeepEqual(*got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestMemoryDoesNotTakeAnotherMembersRecordForItsOwn(t *testing.T) {
+	t.Parallel()
+	b := pack(keyNumber(t, 1), alive(1))
+	if got := unpack(b, keyNumber(t, 2)); got != nil {
+		t.Errorf("a record whose hash is the same was taken for the member's: %+v", got)
+	}
+}
+
+func TestMemoryDoesNotKeepWhatIsLeftToAnnounce(t *testing.T) {
+	t.Parallel()
+	m, k := newMemory(10), keyNumber(t, 1)
+	m.remember(k, alive(1))
+	m.remember(k, &known{state: core.State{Revision: 2}, last: last{unannounced: new(events.Event)}})
+	if m.recall(k) != nil {
+		t.Error("a state is remembered whose announcement is due")
 	}
 }

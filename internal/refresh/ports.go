@@ -69,6 +69,14 @@ type Confirmations interface {
 	Finished(k events.Key)
 }
 
+// Followings schedules the next reads of members that are on their way to
+// another state.
+type Followings interface {
+	// Schedule has a job that Follows f come after a delay, durably, unless one is
+	// scheduled for the member already. anew replaces that one instead.
+	Schedule(ctx context.Context, k events.Key, f Following, after time.Duration, anew bool) error
+}
+
 // IDs remembers which guids a partner's own ids meant. Losing it costs a read.
 type IDs interface {
 	Lookup(ctx context.Context, user, member string) (events.Key, bool)

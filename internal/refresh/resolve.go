@@ -14,10 +14,10 @@ import (
 // to the turn of those guids.
 func (c *cycle) resolve(ctx context.Context) error {
 	if k, ok := c.IDs.Lookup(ctx, c.turn.key.user, c.turn.key.member); ok {
-		c.handOver(c.everyone(), k)
+		c.handOver(c.desk.claim(c.turn), k)
 		return nil
 	}
-	c.serving = c.everyone() // before the read begins: who asks later is not answered by it
+	c.serving = c.desk.claim(c.turn) // before the read begins: who asks later is not answered by it
 	k, err := c.ask(ctx, c.turn.key.user, c.turn.key.member)
 	switch {
 	case mx.KindOf(err) == mx.NotFound:
@@ -34,15 +34,6 @@ func (c *cycle) resolve(ctx context.Context) error {
 	c.serving = nil
 	c.handOver(jobs, k)
 	return nil
-}
-
-// everyone takes all the jobs of the turn, aggregating ones included.
-func (c *cycle) everyone() []*Job {
-	jobs := c.desk.claim(c.turn)
-	for j := c.desk.lead(c.turn); j != nil; j = c.desk.lead(c.turn) {
-		jobs = append(jobs, j)
-	}
-	return jobs
 }
 
 // ask reads a member by ids as a partner gave them, to learn its guids.
@@ -68,6 +59,9 @@ func (c *cycle) ask(ctx context.Context, user, member string) (events.Key, error
 
 // handOver moves jobs to the turn of k.
 func (c *cycle) handOver(jobs []*Job, k events.Key) {
+	for _, j := range jobs {
+		j.aggregated, j.note = false, "" // if it was, it was another member
+	}
 	for _, j := range c.desk.move(jobs, keyOf(k)) {
 		c.settle(j, Verdict{Disposition: Return, Reason: "stopping"})
 	}

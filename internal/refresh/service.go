@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -19,11 +20,13 @@ type Deps struct {
 	States        States
 	Announcements Announcements
 	Confirmations Confirmations
+	Followings    Followings
 	IDs           IDs
 	Health        Health
 	Log           *slog.Logger
 	Now           func() time.Time
 	Jitter        func() float64 // in [0,1)
+	Tracer        trace.Tracer   // nil: nothing is traced, at no cost
 }
 
 // Service serves jobs. It is safe for concurrent use.
@@ -40,6 +43,8 @@ type Service struct {
 	deletions *rate.Limiter
 	held      held
 	metrics   *metrics
+	tracing   tracing
+	talks     bool // lines of level debug are wanted
 	stop      context.CancelFunc
 }
 
@@ -57,19 +62,25 @@ func New(cfg Config, deps Deps) *Service {
 		budget:    newBudget(),
 		deletions: rate.NewLimiter(rate.Limit(float64(cfg.DeleteLimit)/60), cfg.DeleteLimit),
 		metrics:   newMetrics(),
+		tracing:   tracing{deps.Tracer, deps.Subjects},
 		stop:      stop,
 	}
 	s.desk = newDesk(ctx, &s.cfg, s.now, s.jitter)
 	s.desk.run = s.serve
+	s.metrics.watch(s.desk, s.memory)
 	s.held.health = deps.Health
+	s.talks = deps.Log != nil && deps.Log.Enabled(ctx, slog.LevelDebug)
 	return s
 }
 
 // Submit takes a job in hand. It returns at once; the job's Settle tells the end.
 func (s *Service) Submit(j *Job) {
 	s.metrics.taken[j.Source].Inc()
+	s.tracing.take(j)
 	if !s.desk.submit(j, j.turn()) {
-		j.Settle(Verdict{Disposition: Return, Reason: "stopping"})
+		v := Verdict{Disposition: Return, Reason: "stopping"}
+		s.tracing.settled(j, v, outcomeReturned)
+		j.Settle(v)
 	}
 }
 
@@ -141,7 +152,10 @@ func (s *Service) settle(j *Job, v Verdict) {
 	}
 	v.Result.CommandID = j.ID
 	v.Result.FinishedAt = s.now().UTC()
-	s.metrics.settled(j, v)
+	v.TraceID = j.TraceID()
+	outcome := s.metrics.settled(j, v)
+	s.tracing.settled(j, v, outcome)
+	s.logSettled(j, &v, outcome)
 	j.Settle(v)
 	s.desk.settled(1)
 }
@@ -155,7 +169,7 @@ func (s *Service) fail(jobs []*Job, k events.Key, err error) {
 		}
 		if v.Disposition == Dead {
 			v.Result = events.Result{UserGUID: k.User(), MemberGUID: k.Member()}
-			s.Log.Error("gave up", "member", k.Member(), "command", j.ID, "category", string(v.Category), "reason", v.Reason)
+			s.Log.Error("gave up", "member", k.Member(), "command", j.ID, "trace_id", j.TraceID(), "category", string(v.Category), "reason", v.Reason)
 		}
 		s.settle(j, v)
 	}

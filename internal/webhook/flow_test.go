@@ -180,7 +180,7 @@ func TestWithoutNATSMXIsAskedToSendItAgain(t *testing.T) {
 	r := refreshtest.New(t, refreshtest.Options{})
 	p := openPort(t, r)
 	k := r.AddMember(nil)
-	r.Workers[0].NC.Close()
+	r.Workers[0].Kill()
 	if code := p.post(sample(t, webhook.TypeMember, k)); code != http.StatusServiceUnavailable {
 		t.Errorf("status %d", code)
 	}

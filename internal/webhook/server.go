@@ -28,8 +28,8 @@ type Server struct {
 }
 
 // Listen opens the port that c names for handler. When it returns, senders can
-// connect; they are answered once [Server.Run] runs, which must be called to
-// close the port again. It complains to log of what senders do.
+// connect; they are answered once [Server.Run] runs. That closes the port again; so does
+// [Server.Close], in its place. It complains to log of what senders do.
 func Listen(ctx context.Context, c *Config, handler http.Handler, log *slog.Logger) (*Server, error) {
 	secured, err := c.tls()
 	if err != nil {
@@ -56,6 +56,15 @@ func Listen(ctx context.Context, c *Config, handler http.Handler, log *slog.Logg
 
 // Addr is where the server listens, with the real port.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Close closes the port of a server that will not run. Once [Server.Run] has
+// ended there is nothing left to close.
+func (s *Server) Close() error {
+	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("closing webhook port: %w", err)
+	}
+	return nil
+}
 
 // Run serves until ctx ends, then lets the requests in hand finish and closes
 // the port. It returns nil after such an end, and the error that ended it otherwise.

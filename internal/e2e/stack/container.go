@@ -49,6 +49,12 @@ func (c *container) HTTP(tb testing.TB) string {
 	return c.endpoint(tb, "http", healthPort)
 }
 
+// Hooks implements Program.
+func (c *container) Hooks(tb testing.TB) string {
+	tb.Helper()
+	return c.endpoint(tb, "http", hookPort)
+}
+
 // endpoint is where a port of the container is found from here.
 func (c *container) endpoint(tb testing.TB, scheme, port string) string {
 	tb.Helper()

@@ -24,6 +24,7 @@ import (
 // Ports in the containers.
 const (
 	healthPort  = "8080/tcp"
+	hookPort    = "8081/tcp"
 	simPort     = "8085/tcp"
 	natsPort    = "4222/tcp"
 	monitorPort = "8222/tcp"
@@ -158,10 +159,11 @@ func (s *Containers) Beside(tb testing.TB, name string, env Env) Program {
 	own := Env{
 		"NATS_URL": s.inside(), "STREAM_REPLICAS": strconv.Itoa(s.nodes),
 		"MX_BASE_URL": "https://" + simName + ":8085", "SSL_CERT_FILE": "/authority.pem", "HTTP_ADDR": ":8080",
+		"WEBHOOK_ADDR": ":8081", "WEBHOOK_BEHIND_PROXY": "true", // the test is the proxy
 	}
 	return s.run(tb, name, image("MEMBERWATCH_IMAGE", memberwatchImage),
 		testcontainers.WithEnv(settings(own, env)),
-		testcontainers.WithFiles(file("/authority.pem", s.authCert)), testcontainers.WithExposedPorts(healthPort))
+		testcontainers.WithFiles(file("/authority.pem", s.authCert)), testcontainers.WithExposedPorts(healthPort, hookPort))
 }
 
 // run starts a container of the stack. That it has ended already is no error:
@@ -213,6 +215,7 @@ func (s *Containers) end() {
 		}
 	}
 	s.mu.Unlock()
+	CheckLogs(s.tb, s)
 	if s.tb.Failed() {
 		tell(s.tb, s.Outputs())
 	}

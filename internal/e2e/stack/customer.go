@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"github.com/memberwatch/memberwatch/events"
 )
@@ -95,6 +96,29 @@ func (c *Customer) Publish(tb testing.TB, m *nats.Msg) (sequence uint64) {
 		return err == nil
 	})
 	return sequence
+}
+
+// Ask sends a request to an endpoint of the service. It returns the refusal, or
+// nil with the answer decoded into response unless that is nil.
+func (c *Customer) Ask(tb testing.TB, endpoint string, request, response any) *events.APIError {
+	tb.Helper()
+	body, err := json.Marshal(request)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m, err := c.nc.Request(c.subjects.API(endpoint), body, Patience)
+	if err != nil {
+		tb.Fatalf("asking %s: %v", endpoint, err)
+	}
+	if code := m.Header.Get(micro.ErrorCodeHeader); code != "" {
+		return &events.APIError{Code: events.APICode(code), Message: m.Header.Get(micro.ErrorHeader)}
+	}
+	if response != nil {
+		if err := json.Unmarshal(m.Data, response); err != nil {
+			tb.Fatalf("answer of %s: %v", endpoint, err)
+		}
+	}
+	return nil
 }
 
 // Refresh publishes a command and returns its id.

@@ -46,6 +46,8 @@ type process struct {
 
 	served sync.Once
 	http   string // see HTTP
+	hooked sync.Once
+	hooks  string // see Hooks
 }
 
 // startProcess starts a program with nothing in its environment but env.
@@ -116,6 +118,13 @@ func (p *process) HTTP(tb testing.TB) string {
 	tb.Helper()
 	p.served.Do(func() { p.http = "http://" + p.said(tb, "serving", "http") })
 	return p.http
+}
+
+// Hooks implements Program.
+func (p *process) Hooks(tb testing.TB) string {
+	tb.Helper()
+	p.hooked.Do(func() { p.hooks = "http://" + p.said(tb, "taking webhooks", "addr") })
+	return p.hooks
 }
 
 // said waits for a log line with message msg and returns the value of key in it.

@@ -115,7 +115,7 @@ func (s *Processes) SimURL() string { return s.simURL }
 
 func (s *Processes) worker(tb testing.TB, name string, own, env Env) *process {
 	tb.Helper()
-	all := settings(Env{"MX_BASE_URL": s.simURL, "HTTP_ADDR": "127.0.0.1:0"}, own, env)
+	all := settings(Env{"MX_BASE_URL": s.simURL, "HTTP_ADDR": "127.0.0.1:0", "WEBHOOK_ADDR": "127.0.0.1:0"}, own, env)
 	p := startProcess(tb, name, all, s.binaries.Memberwatch, "serve")
 	s.file(p)
 	return p
@@ -154,6 +154,7 @@ func (s *Processes) end() {
 	for _, p := range slices.Backward(s.programs) {
 		p.halt()
 	}
+	CheckLogs(s.tb, s)
 	if s.tb.Failed() {
 		tell(s.tb, s.Outputs())
 	}

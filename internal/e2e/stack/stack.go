@@ -18,6 +18,12 @@ const (
 	APIKey   = "k3y-nobody-may-ever-see-in-a-log" //nolint:gosec // Made up here, opens nothing.
 )
 
+// Credentials of MX's webhooks.
+const (
+	HookUser     = "journey-mx"
+	HookPassword = "w3bh00k-nobody-may-see-it-either" //nolint:gosec // Likewise.
+)
+
 // Times of the stacks' settings, short so that journeys are. SettleAfter is below
 // FollowUpAfter: what settles by itself is found by the follow-up read.
 const (
@@ -53,6 +59,8 @@ type Program interface {
 	Name() string
 	// HTTP is the root of a worker's health port, as http://host:port.
 	HTTP(tb testing.TB) string
+	// Hooks is the root of a worker's port for MX's webhooks, likewise.
+	Hooks(tb testing.TB) string
 	// Signal sends s.
 	Signal(tb testing.TB, s syscall.Signal)
 	// Wait returns the exit code once the program has ended; 128+n when signal n ended it.
@@ -65,6 +73,7 @@ type Program interface {
 func settings(over ...Env) Env {
 	env := Env{
 		"MX_CLIENT_ID": ClientID, "MX_API_KEY": APIKey, "MX_TIMEOUT": "5s",
+		"WEBHOOK_USER": HookUser, "WEBHOOK_PASSWORD": HookPassword,
 		"FOLLOW_UP_AFTER": FollowUpAfter.String(), "DELETE_CONFIRM_AFTER": DeleteConfirmAfter.String(),
 		// The level that says most, so that the search for secrets sees all there is.
 		"LOG_LEVEL": "debug", "LOG_FORMAT": "json",

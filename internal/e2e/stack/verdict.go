@@ -25,6 +25,7 @@ const (
 func secrets() map[string]string {
 	return map[string]string{
 		"API key":            APIKey,
+		"webhook password":   HookPassword,
 		"Basic header value": base64.StdEncoding.EncodeToString([]byte(ClientID + ":" + APIKey)),
 	}
 }
@@ -78,7 +79,7 @@ func (c *Customer) outstanding(ctx context.Context) string {
 			return err.Error()
 		}
 		state := s.CachedInfo().State
-		if state.Msgs == 0 {
+		if state.Msgs == 0 || name == c.subjects.BackgroundStream() && c.standing(ctx, s) == state.Msgs {
 			continue
 		}
 		if name == c.subjects.CommandStream() && c.residue(ctx, s) {
@@ -94,6 +95,25 @@ func (c *Customer) outstanding(ctx context.Context) string {
 		return fmt.Sprintf("%d events to follow up, %d in hand", i.NumPending, i.NumAckPending)
 	}
 	return ""
+}
+
+// standing is how many messages of the slow lane are no work that is left to do:
+// the next reads of members that are on their way to another state, which will
+// be events of their own if MX makes anything of them, and the records and ticks
+// of walks over all members.
+func (c *Customer) standing(ctx context.Context, s jetstream.Stream) (n uint64) {
+	background := c.subjects.Prefix() + ".background."
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(background+">"))
+	if err != nil {
+		return 0
+	}
+	for subject, messages := range info.State.Subjects {
+		rest := strings.TrimPrefix(subject, background)
+		if strings.HasPrefix(rest, "at.settle.") || strings.HasPrefix(rest, "at.chain.") || strings.HasPrefix(rest, "chain.") {
+			n += messages
+		}
+	}
+	return n
 }
 
 // residue reports whether all that is on the command stream was acknowledged. A

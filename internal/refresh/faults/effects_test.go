@@ -20,14 +20,15 @@ const (
 	schedule effect = "schedule a confirmation"
 	cancel   effect = "cancel a confirmation"
 	stands   effect = "ask whether a confirmation stands"
+	followOn effect = "schedule the next read"
 
-	ack             effect = "ack"
-	ackFollowUp     effect = "ack a follow-up"
-	ackConfirmation effect = "ack a confirmation"
-	nak             effect = "nak"
-	deadLetter      effect = "dead letter"
-	term            effect = "terminate"
-	result          effect = "result"
+	ack           effect = "ack"
+	ackFollowUp   effect = "ack a follow-up"
+	ackBackground effect = "ack a background read"
+	nak           effect = "nak"
+	deadLetter    effect = "dead letter"
+	term          effect = "terminate"
+	result        effect = "result"
 )
 
 // plot is what happens to the member while the fault strikes.
@@ -40,10 +41,11 @@ const (
 	need     plot = "need to authorize"
 	deletion plot = "deletion"
 	comeback plot = "deletion taken back"
+	journey  plot = "on its way to another state"
 )
 
 // plots lists all.
-func plots() []plot { return []plot{change, noChange, need, deletion, comeback} }
+func plots() []plot { return []plot{change, noChange, need, deletion, comeback, journey} }
 
 // row is an effect and the plots in which it takes place.
 type row struct {
@@ -58,18 +60,19 @@ func rows() []row {
 	return []row{
 		{load, all},
 		{read, all},
-		{confirm, []plot{noChange, deletion, comeback}},
-		{publish, []plot{change, need, deletion}},
+		{confirm, []plot{noChange, need, deletion, comeback, journey}},
+		{publish, []plot{change, need, deletion, journey}},
 		{uri, []plot{need}},
 		{look, []plot{need}},
 		{announce, []plot{need}},
-		{follow, []plot{change, need, deletion}},
+		{follow, []plot{change, need, deletion, journey}},
 		{schedule, []plot{deletion}},
 		{stands, []plot{deletion}},
 		{cancel, []plot{comeback}},
+		{followOn, []plot{need, journey}},
 		{ack, all},
-		{ackFollowUp, []plot{change, need, deletion}},
-		{ackConfirmation, []plot{deletion}},
+		{ackFollowUp, []plot{change, need, deletion, journey}},
+		{ackBackground, []plot{need, deletion, journey}},
 		{nak, all},
 		{deadLetter, all},
 		{term, all},
@@ -101,7 +104,7 @@ func (k kind) died() bool { return k == diedBefore || k == diedAfter }
 
 // onWire reports whether the effect is a message that no port shows.
 func (e effect) onWire() bool {
-	return slices.Contains([]effect{ack, ackFollowUp, ackConfirmation, nak, deadLetter, term, result}, e)
+	return slices.Contains([]effect{ack, ackFollowUp, ackBackground, nak, deadLetter, term, result}, e)
 }
 
 // kinds are those that an effect can meet. A message on the wire has no answer
@@ -113,7 +116,7 @@ func (e effect) kinds() []kind {
 		return []kind{refused, lostRequest, lostAnswer, lateRequest, diedBefore, diedAfter, twice}
 	case e == follow: // it is a delivery: nobody answers
 		return []kind{refused, lostRequest, lateRequest, diedBefore, diedAfter}
-	case slices.Contains([]effect{publish, announce, schedule, cancel}, e):
+	case slices.Contains([]effect{publish, announce, schedule, cancel, followOn}, e):
 		return []kind{refused, lostRequest, lostAnswer, stray, lateRequest, lateAnswer, diedBefore, diedAfter}
 	}
 	return []kind{refused, lostRequest, lostAnswer, lateRequest, lateAnswer, diedBefore, diedAfter}

@@ -210,14 +210,37 @@ func (s *site) happen(p plot) {
 		if err := s.Sim.Restore(s.k.Member()); err != nil {
 			s.t.Fatal(err)
 		}
+	case journey:
+		s.Set(s.k, mxsim.Patch{"connection_status": "DELAYED"})
 	}
+}
+
+// arrive has a member that is on its way settle at MX, and waits until the
+// service has found that by itself: no command says so.
+func (s *site) arrive(p plot) {
+	s.t.Helper()
+	if p != need && p != journey {
+		return
+	}
+	seen := s.Reads(s.k)
+	if !eventually(func() bool { return s.Reads(s.k) > seen }) { // one that finds it on its way still
+		s.t.Fatal("the member is not followed")
+	}
+	s.Set(s.k, mxsim.Patch{"connection_status": "CONNECTED"})
+	if !eventually(func() bool {
+		all := s.Events(s.k)
+		return all[len(all)-1].Type == events.TypeConnected
+	}) {
+		s.t.Fatal("nobody looked until the member had settled")
+	}
+	quiet(s.t, s.Rig)
 }
 
 // moveOn is what happens at MX at the moment the fault strikes.
 func (s *site) moveOn(p plot) {
 	s.t.Helper()
 	switch p {
-	case change, noChange, comeback:
+	case change, noChange, comeback, journey:
 		s.Set(s.k, mxsim.Patch{"connection_status": "DISCONNECTED"})
 	case need: // another need, right after the first
 		s.Set(s.k, mxsim.Patch{"connection_status": "CONNECTED"})
@@ -301,6 +324,7 @@ func TestEveryEffectTakesPlaceWhereTheMatrixSaysSo(t *testing.T) {
 				s.heal(e)
 				s.testify(p)
 				quiet(t, s.Rig)
+				s.arrive(p)
 				judge(t, s.Rig, s.k)
 				for took := range s.trap.taken() {
 					seen[took] = true
@@ -387,6 +411,9 @@ func strike(t *testing.T, g *ground, e effect, k kind, p plot, moving bool) {
 			t.Fatal("the worker that was stopped never finished what it had in hand")
 		}
 		quiet(t, s.Rig)
+	}
+	if !moving {
+		s.arrive(p)
 	}
 	judge(t, s.Rig, s.k)
 	s.settled(e, k)

@@ -16,6 +16,7 @@ func (t *trap) spoil(d *refresh.Deps, poison *atomic.Bool) {
 	d.MX = trappedMX{d.MX, t, poison}
 	d.Announcements = trappedAnnouncements{d.Announcements, t}
 	d.Confirmations = trappedConfirmations{d.Confirmations, t}
+	d.Followings = trappedFollowings{d.Followings, t}
 }
 
 func busFailures() failures { return failures{errFault, context.DeadlineExceeded} }
@@ -106,6 +107,18 @@ func (c trappedConfirmations) Cancel(ctx context.Context, k events.Key) error {
 
 func (c trappedConfirmations) Stands(ctx context.Context, k events.Key, conf refresh.Confirmation) (bool, error) {
 	return call(c.trap, stands, busFailures(), func() (bool, error) { return c.Confirmations.Stands(ctx, k, conf) })
+}
+
+type trappedFollowings struct {
+	refresh.Followings
+	*trap
+}
+
+func (f trappedFollowings) Schedule(ctx context.Context, k events.Key, n refresh.Following, after time.Duration, anew bool) error {
+	_, err := call(f.trap, followOn, failures{errFault, refresh.ErrOutcomeUnknown}, func() (none, error) {
+		return none{}, f.Followings.Schedule(ctx, k, n, after, anew)
+	})
+	return err
 }
 
 // trappedJobs stands between the bus and the service, where events come to be

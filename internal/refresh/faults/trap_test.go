@@ -172,7 +172,7 @@ func (t *trap) effectOf(subject string, payload []byte) effect {
 	case strings.Contains(subject, "."+stream+"_COMMANDS."):
 		return ack
 	case strings.Contains(subject, "."+stream+"_BACKGROUND."):
-		return ackConfirmation
+		return ackBackground
 	case strings.Contains(subject, "."+stream+"_EVENTS."):
 		return ackFollowUp
 	}

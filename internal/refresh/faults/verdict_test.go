@@ -107,7 +107,7 @@ func quiet(t *testing.T, r *refreshtest.Rig) {
 
 func idle(t *testing.T, r *refreshtest.Rig) bool {
 	t.Helper()
-	if r.Messages(r.Subjects.CommandStream()) > 0 || r.Messages(r.Subjects.BackgroundStream()) > 0 {
+	if r.Messages(r.Subjects.CommandStream()) > 0 || r.Messages(r.Subjects.BackgroundStream()) > uint64(len(r.Followed())) {
 		return false
 	}
 	last := r.StreamInfo(r.Subjects.EventStream()).State.LastSeq

@@ -3,6 +3,7 @@ package refreshtest
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -56,17 +57,50 @@ func (r *Rig) Until(what string, holds func() bool) {
 	}
 }
 
-// WaitIdle waits until nothing is left to do: no command, no background message,
-// scheduled ones included, and no event without its follow-up.
+// WaitIdle waits until nothing is left to do: no command, no event without its
+// follow-up, and no background message, scheduled ones included, save the next
+// reads of members that are on their way to another state: [Rig.WaitSettled].
 func (r *Rig) WaitIdle() {
 	r.tb.Helper()
 	r.Until("nothing is left to do", func() bool {
 		before := r.StreamInfo(r.Subjects.EventStream()).State.LastSeq
-		idle := r.Messages(r.Subjects.CommandStream()) == 0 && r.followed(before) && r.Messages(r.Subjects.BackgroundStream()) == 0
+		idle := r.Messages(r.Subjects.CommandStream()) == 0 && r.followed(before) &&
+			r.Messages(r.Subjects.BackgroundStream()) == uint64(len(r.Followed()))
 		// What was looked at first may have been filled by what was looked at last.
 		return idle && r.Messages(r.Subjects.CommandStream()) == 0 && r.followed(before) &&
 			r.StreamInfo(r.Subjects.EventStream()).State.LastSeq == before
 	})
+}
+
+// WaitSettled waits until nothing is left to do and no member is followed any more.
+func (r *Rig) WaitSettled() {
+	r.tb.Helper()
+	nobody := func() bool { return len(r.Followed()) == 0 && r.Messages(r.Subjects.BackgroundStream()) == 0 }
+	r.Until("no member is followed any more", func() bool {
+		r.WaitIdle()
+		before := r.StreamInfo(r.Subjects.EventStream()).State.LastSeq
+		if !nobody() {
+			return false
+		}
+		// The last scheduled read may have made an event, whose follow-up schedules another.
+		r.WaitIdle()
+		return nobody() && r.StreamInfo(r.Subjects.EventStream()).State.LastSeq == before
+	})
+}
+
+// Followed returns the subjects on which next reads of members wait that are on
+// their way to another state.
+func (r *Rig) Followed() []string {
+	r.tb.Helper()
+	s, err := r.JS.Stream(r.tb.Context(), r.Subjects.BackgroundStream())
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	info, err := s.Info(r.tb.Context(), jetstream.WithSubjectFilter(r.Subjects.Prefix()+".background.at.settle.*.*"))
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return slices.Sorted(maps.Keys(info.State.Subjects))
 }
 
 // followed reports whether every event up to a sequence has had its follow-up.

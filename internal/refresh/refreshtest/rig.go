@@ -9,12 +9,14 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/bus"
 	"github.com/memberwatch/memberwatch/internal/bus/embedded"
 	"github.com/memberwatch/memberwatch/internal/bus/embedded/embeddedtest"
 	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
+	"github.com/memberwatch/memberwatch/internal/observe/observetest"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -47,6 +49,8 @@ type Options struct {
 	// AckWait replaces how long the server waits for a sign of life of a message
 	// in hand, for tests that kill workers; 0 leaves the service's own.
 	AckWait time.Duration
+	// Tracer makes the spans of all workers; nil: none.
+	Tracer trace.Tracer
 	// Level is from where on workers log to the test; 0: errors.
 	Level slog.Level
 }
@@ -76,7 +80,11 @@ func New(tb testing.TB, o Options) *Rig {
 	}
 	r := &Rig{
 		tb: tb, options: o, servers: o.Servers,
-		log: slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: o.Level})),
+		log: slog.New(slog.NewMultiHandler(
+			slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: o.Level}),
+			// Whatever a test is about: no line of any level holds a secret.
+			slog.NewTextHandler(observetest.ScanLog(tb), &slog.HandlerOptions{Level: slog.LevelDebug}),
+		)),
 		refresh: refresh.Config{
 			OAuthURITTL: 30 * time.Minute, InitialEvents: true, StateCache: 10_000,
 			DeleteConfirmAfter: 50 * time.Millisecond, DeleteLimit: 20,
@@ -88,11 +96,12 @@ func New(tb testing.TB, o Options) *Rig {
 		r.servers = []*embedded.Server{embeddedtest.Start(tb)}
 	}
 	r.bus.StreamReplicas = len(r.servers)
-	if o.Refresh != nil {
-		o.Refresh(&r.refresh)
-	}
 	if o.Bus != nil {
 		o.Bus(&r.bus)
+	}
+	r.refresh.FollowUpAfter = r.bus.FollowUpAfter
+	if o.Refresh != nil {
+		o.Refresh(&r.refresh)
 	}
 	r.startSim()
 	r.prepare()

@@ -37,7 +37,7 @@ func (r *Rig) StartWorker() *Worker {
 	if w.mx, err = mx.New(mx.Config{
 		BaseURL: r.Sim.URL, ClientID: mxsim.DefaultClientID, APIKey: mxsim.DefaultAPIKey,
 		AcceptVersion: "v20250224", Timeout: 10 * time.Second, MaxInFlight: r.refresh.MaxInFlight,
-	}); err != nil {
+	}, mx.WithTracer(r.options.Tracer)); err != nil {
 		r.tb.Fatal(err)
 	}
 	cfg := r.bus
@@ -60,8 +60,10 @@ func (r *Rig) StartWorker() *Worker {
 	}
 	deps := refresh.Deps{
 		Subjects: r.Subjects, MX: w.mx,
-		States: w.Bus.States(), Announcements: w.Bus.Announcements(), Confirmations: w.Bus.Confirmations(), IDs: w.Bus.IDs(),
+		States: w.Bus.States(), Announcements: w.Bus.Announcements(), Confirmations: w.Bus.Confirmations(),
+		Followings: w.Bus.Followings(), IDs: w.Bus.IDs(),
 		Health: w.Health, Log: r.log, Now: time.Now, Jitter: func() float64 { return 0.5 },
+		Tracer: r.options.Tracer,
 	}
 	if r.options.Wrap != nil {
 		r.options.Wrap(len(r.Workers), &deps)

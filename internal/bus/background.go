@@ -1,0 +1,94 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// Causes of messages in the slow lane: the cause token of the at-subject, and
+// the cause in the body. A new cause is added here, in slowBody and in
+// [slowBody.job].
+const (
+	causeDeletion = "confirm_deletion" // a second look at a member for which MX said 404
+	causeSettle   = "settle"           // the next look at a member that is on its way to another state
+	causeSweep    = "sweep"            // a sweep found the member new, different or gone
+	causePeriodic = "periodic"         // the member's turn in the periodic refresh
+	causeChain    = "chain"            // the next step of a walk over all members; about none
+)
+
+// slowBody is the body of every message in the slow lane. Each cause uses the
+// fields that are its own, and those of all.
+type slowBody struct {
+	Cause string `json:"cause"`
+	// What an event that the read makes carries on.
+	CorrelationID string `json:"correlation_id,omitempty"`
+	Reason        string `json:"reason,omitempty"`
+
+	FirstAt time.Time `json:"first_at,omitzero"` // confirm_deletion: of the first 404
+	Tries   uint64    `json:"tries,omitempty"`   // settle: reads this one included
+	Since   time.Time `json:"since,omitzero"`    // settle: when the following began
+	Chain   string    `json:"chain,omitempty"`   // chain: its name
+	Step    uint64    `json:"step,omitempty"`    // chain: the step to make
+}
+
+// background takes a message of the slow lane whose time has come.
+func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) {
+	d := b.open(ctx, l, m)
+	if d == nil {
+		return
+	}
+	_, k, ok := b.subjects.ParseBackground(m.Subject())
+	var body slowBody
+	err := json.Unmarshal(m.Data(), &body)
+	if !ok {
+		err = fmt.Errorf("subject: %q is none of the slow lane", m.Subject())
+	}
+	if err == nil && body.Cause == causeChain && events.ValidToken(body.Chain) {
+		b.tick(ctx, d, &body)
+		return
+	}
+	var j *refresh.Job
+	if err == nil {
+		j, err = body.job(d, k)
+	}
+	if err != nil {
+		d.settleAs(ctx, refresh.SourceDeletion)(refresh.Verdict{Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: err.Error()})
+		return
+	}
+	j.At, j.Settle = d.meta.Timestamp, d.settleAs(ctx, j.Source)
+	jobs.Submit(j)
+}
+
+// job makes a job of a message about member k. The error says why it is none.
+func (s *slowBody) job(d *delivery, k events.Key) (*refresh.Job, error) {
+	trace := request{traceparent: header(d.msg.Headers(), headerTraceparent), tracestate: header(d.msg.Headers(), headerTracestate)}
+	trace.dropBrokenTrace()
+	j := &refresh.Job{
+		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member(), Reason: s.Reason},
+		ID: s.CorrelationID, Lane: refresh.Background,
+		Deliveries:  d.meta.NumDelivered,
+		Traceparent: trace.traceparent, Tracestate: trace.tracestate,
+	}
+	switch s.Cause {
+	case causeDeletion:
+		j.Source = refresh.SourceDeletion
+		j.Confirms = &refresh.Confirmation{Sequence: d.meta.Sequence.Stream, FirstAt: s.FirstAt}
+	case causeSettle:
+		j.Source = refresh.SourceSettle
+		j.Follows = &refresh.Following{Tries: s.Tries, Since: s.Since}
+	case causeSweep:
+		j.Source = refresh.SourceSweep
+	case causePeriodic:
+		j.Source = refresh.SourcePeriodic
+	default:
+		return nil, fmt.Errorf("cause: %q is not known to this version", short(s.Cause))
+	}
+	return j, nil
+}

@@ -1,0 +1,98 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+// Followings is the schedule of reads until members settle, as package refresh
+// needs it. A member has one at-subject for them, so at most one is scheduled,
+// however many workers read the member.
+type Followings struct {
+	js       jetstream.JetStream
+	subjects events.Subjects
+	now      func() time.Time
+
+	mu        sync.Mutex
+	scheduled *simplelru.LRU[events.Key, time.Time] // until when it is certain that one waits
+}
+
+var _ refresh.Followings = (*Followings)(nil)
+
+// scheduledMemory bounds for how many members it is known that a read is
+// scheduled. For one that is pushed out NATS is asked again, and says so.
+const scheduledMemory = 100_000
+
+func newFollowings(js jetstream.JetStream, s events.Subjects, now func() time.Time) *Followings {
+	l, err := simplelru.NewLRU[events.Key, time.Time](scheduledMemory, nil)
+	if err != nil {
+		panic(err) // Only for a size below 1.
+	}
+	return &Followings{js: js, subjects: s, now: now, scheduled: l}
+}
+
+// Schedule implements refresh.Followings.
+func (f *Followings) Schedule(ctx context.Context, k events.Key, next refresh.Following, after time.Duration, anew bool) error {
+	now := f.now()
+	// A following that goes on does not rely on what is remembered. Its own message has
+	// just fired, and a server that fires a message purges its subject, together with
+	// what has replaced the message since it was picked to fire (2.15).
+	if !anew && next.Tries == 1 && f.waits(k, now) {
+		return nil
+	}
+	body, err := json.Marshal(slowBody{
+		Cause: causeSettle, CorrelationID: next.Cause.ID, Reason: next.Cause.Reason, Tries: next.Tries, Since: next.Since.UTC(),
+	})
+	if err != nil {
+		return fmt.Errorf("encoding next read: %w", err)
+	}
+	m := &nats.Msg{Subject: f.subjects.BackgroundAt(causeSettle, k), Data: body, Header: schedule(now.Add(after), f.subjects.BackgroundDueOf(k))}
+	if !anew {
+		m.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{"0"}
+	}
+	if next.Cause.Traceparent != "" {
+		m.Header[headerTraceparent] = []string{next.Cause.Traceparent}
+		if next.Cause.Tracestate != "" {
+			m.Header[headerTracestate] = []string{next.Cause.Tracestate}
+		}
+	}
+	switch _, err := publish(ctx, f.js, m); {
+	case errors.Is(err, refresh.ErrConflict):
+		return nil // When that one comes is not known here, so nothing is remembered.
+	case err != nil:
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// Half of the time: the server's clock, by which it fires, may be ahead of ours.
+	f.scheduled.Add(k.Clone(), now.Add(after/2))
+	return nil
+}
+
+// waits reports whether a read is certain to be scheduled still.
+func (f *Followings) waits(k events.Key, now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	until, ok := f.scheduled.Get(k)
+	return ok && now.Before(until)
+}
+
+// schedule is the header of a message that is to fire into target at a time. It
+// is written here because the client's option cuts the time to seconds.
+func schedule(at time.Time, target string) nats.Header {
+	return nats.Header{
+		jetstream.ScheduleHeader:       {"@at " + at.UTC().Format(time.RFC3339Nano)},
+		jetstream.ScheduleTargetHeader: {target},
+	}
+}
