@@ -24,11 +24,13 @@ ARG VERSION=dev
 RUN mkdir -p /out/data && \
     CGO_ENABLED=0 go build -trimpath -buildvcs=false \
       -ldflags "-s -w -buildid= -X main.version=${VERSION}" \
-      -o /out/ ./cmd/memberwatch ./cmd/mxsim
+      -o /out/ ./cmd/memberwatch ./cmd/mxsim && \
+    go run ./deploy/sbom -version "${VERSION}" /out/memberwatch /out/mxsim >/out/sbom.cdx.json
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /out/memberwatch /out/mxsim /
+# With a list of everything that is in them, CycloneDX.
+COPY --from=build /out/memberwatch /out/mxsim /out/sbom.cdx.json /
 
 # The store of the embedded server, when NATS_URL names no other.
 COPY --from=build --chown=65532:65532 /out/data /data
@@ -44,9 +46,14 @@ CMD ["serve"]
 
 ARG VERSION=dev
 ARG REVISION=unknown
+# When that revision was made, RFC 3339.
+ARG CREATED=
 LABEL org.opencontainers.image.title="memberwatch" \
       org.opencontainers.image.description="Publishes what changed in MX members as CloudEvents on NATS" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.source="https://github.com/memberwatch/memberwatch" \
+      org.opencontainers.image.url="https://github.com/memberwatch/memberwatch" \
+      org.opencontainers.image.documentation="https://github.com/memberwatch/memberwatch/tree/main/deploy" \
+      org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

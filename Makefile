@@ -42,6 +42,7 @@ lint: tidy-check ## Run go vet, the linters, and the search for dead code
 tidy-check: ## Check that go.mod and go.sum say what the code needs
 	go mod tidy -diff
 	go -C internal/tools mod tidy -diff
+	go -C deploy/helm/charttest mod tidy -diff
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -64,18 +65,39 @@ fuzz: ## Run each fuzz test for FUZZTIME (default 10s)
 image: ## Build the container image localhost/memberwatch:dev
 	VERSION=$(VERSION) .ci/images memberwatch
 
+.PHONY: sbom
+sbom: build ## Write bin/sbom.cdx.json: what the binaries are made of
+	go run ./deploy/sbom -version $(VERSION) bin/memberwatch bin/mxsim >bin/sbom.cdx.json
+
+.PHONY: reproducible
+reproducible: ## Build twice, in two directories, and compare (IMAGE=1: with the image too)
+	VERSION=$(VERSION) .ci/reproducible
+
+.PHONY: chart
+chart: ## Test the Helm chart (a module of its own: it needs Helm and the types of Kubernetes)
+	go -C deploy/helm/charttest test -count=1 ./...
+
+.PHONY: up
+up: ## Start NATS, a simulated MX, two workers, Prometheus and Grafana (needs Docker and its registries)
+	docker compose -f deploy/compose.yaml up -d --build
+
+.PHONY: down
+down: ## Stop what make up has started, and forget its data
+	docker compose -f deploy/compose.yaml down -v
+
 # Without a registry testcontainers can have no reaper, and inside a container
 # it would look for the published ports on the gateway.
 e2e chaos: export REQUIRE_DOCKER := 1
 e2e chaos: export MEMBERWATCH_IMAGE := localhost/memberwatch:dev
 e2e chaos: export NATS_IMAGE = localhost/nats-server:$(patsubst v%,%,$(shell go list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2))
+e2e chaos: export PROMETHEUS_IMAGE := localhost/prometheus:debian
 e2e chaos: export TESTCONTAINERS_RYUK_DISABLED := true
 e2e chaos: export TESTCONTAINERS_HOST_OVERRIDE := 127.0.0.1
 
 .PHONY: e2e
 e2e: ## Build the images and run the journeys, containers included (needs Docker)
 	VERSION=$(VERSION) .ci/images
-	go test -count=1 -v ./internal/e2e ./internal/e2e/interop
+	go test -count=1 -v ./internal/e2e ./internal/e2e/interop ./internal/e2e/deployed
 
 .PHONY: chaos
 chaos: export CHAOS ?= full
