@@ -171,18 +171,16 @@ func run(t *testing.T, program *exec.Cmd) <-chan string {
 // of what happens while it runs. The changes are made as dev suggests.
 func (d *dev) follow(t *testing.T, program *exec.Cmd) {
 	t.Helper()
-	lines := run(t, program)
+	lines, told := run(t, program), make(map[string]bool) // members come in any order
 	await := func(want string) {
 		t.Helper()
-		for limit := time.After(stack.Patience); ; {
+		for limit := time.After(stack.Patience); !told[want]; {
 			select {
 			case line, ok := <-lines:
-				if line == want {
-					return
-				}
 				if !ok {
 					t.Fatalf("the program ended before it told %q", want)
 				}
+				told[line] = true
 			case <-limit:
 				t.Fatalf("the program never told %q", want)
 			}

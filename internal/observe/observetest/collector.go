@@ -14,15 +14,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
-
-// patience ends a broken test, no working one.
-const patience = 20 * time.Second
 
 // Span is a span as it arrived.
 type Span struct {
@@ -54,13 +50,12 @@ type Collector struct {
 	mu       sync.Mutex
 	spans    []Span
 	requests []http.Header
-	news     chan struct{} // closed and replaced when something arrives
 }
 
 // NewCollector starts a collector that ends with the test.
 func NewCollector(tb testing.TB) *Collector {
 	tb.Helper()
-	c := &Collector{news: make(chan struct{})}
+	c := &Collector{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := c.take(w, r); err != nil {
 			tb.Errorf("collector: %v", err)
@@ -79,7 +74,6 @@ func (c *Collector) take(w http.ResponseWriter, r *http.Request) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer func() { close(c.news); c.news = make(chan struct{}) }()
 	c.requests = append(c.requests, r.Header.Clone())
 	if c.Refuse != nil {
 		if status := c.Refuse(r); status != 0 {
@@ -153,23 +147,4 @@ func (c *Collector) Requests() []http.Header {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.requests)
-}
-
-// Await waits until ok says that what has arrived is enough.
-func (c *Collector) Await(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	end := time.After(patience)
-	for {
-		c.mu.Lock()
-		news := c.news
-		c.mu.Unlock()
-		if ok() {
-			return
-		}
-		select {
-		case <-news:
-		case <-end:
-			tb.Fatalf("waited %s in vain: %s; there are %d spans", patience, what, len(c.Spans()))
-		}
-	}
 }
