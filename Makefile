@@ -87,23 +87,29 @@ down: ## Stop what make up has started, and forget its data
 
 # Without a registry testcontainers can have no reaper, and inside a container
 # it would look for the published ports on the gateway.
-e2e chaos: export REQUIRE_DOCKER := 1
-e2e chaos: export MEMBERWATCH_IMAGE := localhost/memberwatch:dev
-e2e chaos: export NATS_IMAGE = localhost/nats-server:$(patsubst v%,%,$(shell go list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2))
-e2e chaos: export PROMETHEUS_IMAGE := localhost/prometheus:debian
-e2e chaos: export TESTCONTAINERS_RYUK_DISABLED := true
-e2e chaos: export TESTCONTAINERS_HOST_OVERRIDE := 127.0.0.1
+e2e chaos deployed: export REQUIRE_DOCKER := 1
+e2e chaos deployed: export MEMBERWATCH_IMAGE := localhost/memberwatch:dev
+e2e chaos deployed: export NATS_IMAGE = localhost/nats-server:$(patsubst v%,%,$(shell go list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2))
+deployed: export PROMETHEUS_IMAGE := localhost/prometheus:debian
+e2e chaos deployed: export TESTCONTAINERS_RYUK_DISABLED := true
+e2e chaos deployed: export TESTCONTAINERS_HOST_OVERRIDE := 127.0.0.1
 
 .PHONY: e2e
 e2e: ## Build the images and run the journeys, containers included (needs Docker)
+	VERSION=$(VERSION) .ci/images memberwatch nats
+	go test -count=1 -v ./internal/e2e ./internal/e2e/interop
+
+.PHONY: deployed
+deployed: ## Do what deploy/README.md says: three NATS servers with TLS and roles, two workers (needs Docker)
+	.ci/compose
 	VERSION=$(VERSION) .ci/images
-	go test -count=1 -v ./internal/e2e ./internal/e2e/interop ./internal/e2e/deployed
+	go test -count=1 -v ./internal/e2e/deployed
 
 .PHONY: chaos
 chaos: export CHAOS ?= full
 chaos: export SEED ?=
 chaos: ## Break everything under load and ask the oracle (CHAOS=full or short, SEED=n; needs Docker)
-	VERSION=$(VERSION) .ci/images
+	VERSION=$(VERSION) .ci/images memberwatch nats
 	go test -count=1 -v -timeout 25m ./internal/e2e/chaos
 
 DURATION ?= 10m

@@ -44,7 +44,9 @@ func Connect(ctx context.Context, c Config, name string, health Health, log *slo
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
 		nats.ReconnectBufSize(-1),
-		nats.PingInterval(20 * time.Second),
+		// A server that was cut off from the network is left after 15 seconds at most;
+		// meanwhile the messages in hand would come again anyway (ackWait).
+		nats.PingInterval(ackWait / 3),
 		nats.MaxPingsOutstanding(2),
 		nats.Timeout(askTimeout),
 		nats.CustomInboxPrefix("_INBOX_" + strings.ReplaceAll(name, ".", "_")),

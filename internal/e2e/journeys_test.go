@@ -59,7 +59,7 @@ var upheavals = []journey{
 	{"a worker killed in a burst has a successor", killInBurst},
 	{"a wrong key makes the service unready until it is right again", wrongKey},
 	{"two workers share the work", twoWorkers},
-	{"what was in hand at the stop and the kill is done, and what was done is not done again", debtsPaid},
+	{"what was in hand at the stop and the kill is done, and makes no event twice", debtsPaid},
 }
 
 // visit plays every journey on s, and then has everything judged.

@@ -92,7 +92,7 @@ func smallStories() []story {
 
 // branches bounds how many orders of a small story are played one after the
 // other. Of a story that has more, as many again are chosen at random.
-const branches = 250
+const branches = 100
 
 // TestEveryOrderOfTwoWorkersSteps plays small stories in all orders of the steps
 // of two workers that serve one member, MX's changes and redeliveries. BRANCHES
@@ -138,7 +138,7 @@ func longStory() story {
 // schedules is how many random schedules are played, and perStage how many of
 // them on one stage.
 const (
-	schedules = 1000
+	schedules = 500
 	perStage  = 100
 )
 
