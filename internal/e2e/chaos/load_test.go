@@ -60,6 +60,7 @@ type load struct {
 type size struct {
 	members int
 	backlog uint64
+	beside  func(context.Context, *load) // goes on as long as the load; nil: nothing
 }
 
 // startLoad begins a load with members of its own. A worker must have run before.
@@ -87,6 +88,9 @@ func startLoad(t *testing.T, s stack.Stack, rng *rand.Rand, n size) *load {
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	l.stop = stop
 	l.done.Go(func() { l.err = l.run(ctx) })
+	if n.beside != nil {
+		l.done.Go(func() { n.beside(ctx, l) })
+	}
 	t.Cleanup(func() { stop(); l.done.Wait() })
 	return l
 }

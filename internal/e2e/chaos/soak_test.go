@@ -38,8 +38,9 @@ func usageOf(t *scene, p stack.Program) usage {
 	return u
 }
 
-// TestSoak keeps an installation under load and in trouble for SOAK. Worker 0 is
-// never killed: its memory and goroutines are what is watched.
+// TestSoak keeps an installation under load by every door, and in trouble, for
+// SOAK. Worker 0 is never killed: its memory and goroutines are what is watched,
+// and it takes the webhooks.
 func TestSoak(t *testing.T) {
 	text := os.Getenv("SOAK")
 	if text == "" {
@@ -54,7 +55,9 @@ func TestSoak(t *testing.T) {
 	n := newScene(t, seed, length)
 	s := stack.NewProcesses(t, binaries, stack.OwnNATS())
 	p := stack.NewProxy(t, stack.To(strings.TrimPrefix(s.NATS(), "nats://")))
-	crew := stack.NewCrew(t, s, 3, quieter(), quieter("NATS_URL", "nats://"+p.Addr()), quieter())
+	const every = "1m" // of the periodic refresh: each member once in it
+	crew := stack.NewCrew(t, s, 3, quieter("REFRESH_EVERY", every),
+		quieter("REFRESH_EVERY", every, "NATS_URL", "nats://"+p.Addr()), quieter("REFRESH_EVERY", every))
 	n.customer = stack.NewCustomer(t, s.NATS(), "bank", n.schema)
 
 	const rows = 20
@@ -63,7 +66,8 @@ func TestSoak(t *testing.T) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "time\tcommands\tresident MiB\tgoroutines\t")
-	n.under("soak", s, size{members: 300, backlog: 3000}, func(l *load) {
+	d := &doors{seed: seed, nats: s.NATS(), hooks: crew.Worker(0).Hooks(t)}
+	n.under("soak", s, size{members: 300, backlog: 3000, beside: d.use}, func(l *load) {
 		n.trouble(s, crew, p)
 		if time.Since(began) < length*time.Duration(len(seen))/rows {
 			return
@@ -79,6 +83,7 @@ func TestSoak(t *testing.T) {
 	}
 	t.Logf("worker 0:\n%s", table.String())
 	n.flat(seen)
+	d.everyDoorUsed(n)
 	n.leave(s, crew)
 }
 
