@@ -59,7 +59,7 @@ func (d *doors) use(ctx context.Context, l *load) {
 	wg.Go(func() { d.often(ctx, l, 2, func(m mxsim.Ref) { d.requests.count(ask(ctx, l, m)) }) })
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			sweep := exec.CommandContext(ctx, binaries.Memberwatch, "sweep") //nolint:gosec // A binary we built.
+			sweep := exec.CommandContext(ctx, binaries.Memberwatch, "sweep")
 			sweep.Env = []string{"NATS_URL=" + d.nats}
 			if err := sweep.Run(); ctx.Err() == nil {
 				d.sweeps.count(err)
@@ -71,7 +71,7 @@ func (d *doors) use(ctx context.Context, l *load) {
 
 // often does something about one member after another.
 func (d *doors) often(ctx context.Context, l *load, stream uint64, do func(mxsim.Ref)) {
-	rng := rand.New(rand.NewPCG(d.seed, stream)) //nolint:gosec // Chooses members.
+	rng := rand.New(rand.NewPCG(d.seed, stream))
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
