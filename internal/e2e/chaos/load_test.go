@@ -163,11 +163,13 @@ func (l *load) run(ctx context.Context) error {
 func (l *load) waiting(ctx context.Context) uint64 {
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
-	s, err := l.js.Stream(ctx, commandStream)
+	// Not what the stream holds: a nats-server that was killed keeps commands that were done.
+	c, err := l.js.Consumer(ctx, commandStream, "memberwatch")
 	if err != nil {
 		return 0
 	}
-	return s.CachedInfo().State.Msgs
+	i := c.CachedInfo()
+	return i.NumPending + uint64(i.NumAckPending) //nolint:gosec // Never negative.
 }
 
 // change does a round's changes, and returns the commands by which the service will see them.

@@ -70,13 +70,13 @@ func (s *stopping) inHand() int {
 	return s.consumer().CachedInfo().NumAckPending
 }
 
-// left takes every command that nobody has in hand, until there are n, and hands
-// them back.
-func (s *stopping) left(n int) {
+// left takes every command that nobody has in hand, until all are there but
+// those that are done and so many in work, and hands them back.
+func (s *stopping) left(working int) {
 	s.Helper()
 	c := s.consumer()
 	got := make(map[uint64]jetstream.Msg)
-	stack.Eventually(s.T, fmt.Sprintf("%d commands are free", n), func() bool {
+	stack.Eventually(s.T, fmt.Sprintf("all commands are free but those that are done and %d in work", working), func() bool {
 		batch, err := c.FetchNoWait(len(s.commands))
 		if err != nil {
 			s.Fatal(err)
@@ -88,7 +88,8 @@ func (s *stopping) left(n int) {
 			}
 			got[meta.Sequence.Stream] = m
 		}
-		return len(got) >= n
+		// What ends meanwhile may have let another begin, until the worker knew that it had to stop.
+		return len(got)+len(s.customer.Results(s.T, s.commands, 0))+working >= len(s.commands)
 	})
 	for _, m := range got {
 		if err := m.Nak(); err != nil {
@@ -100,8 +101,8 @@ func (s *stopping) left(n int) {
 // finish has another worker do the rest, and checks that nothing was done twice.
 func (s *stopping) finish() {
 	s.Helper()
+	s.left(0)
 	done := len(s.customer.Results(s.T, s.commands, 0))
-	s.left(len(s.commands) - done)
 	s.Logf("%d of %d commands were done before the end", done, len(s.commands))
 	s.Sim().Clear(s.T)
 	next := stack.Ready(s.T, s.Start(s.T, "next worker", nil))
@@ -131,7 +132,7 @@ func TestStopFinishesWhatIsInWorkAndHandsBackTheRestAtOnce(t *testing.T) {
 		return stack.HealthOf(t, s.worker).Status == http.StatusServiceUnavailable
 	})
 	// While what is in work goes on, the rest is free.
-	s.left(len(s.commands) - inWork - len(s.customer.Results(t, s.commands, 0)))
+	s.left(inWork)
 	working := s.Sim().InFlight(t)
 	if working == 0 {
 		t.Error("nothing was in work any more when the rest was handed back: it was not at once")
