@@ -169,7 +169,7 @@ func (l *load) waiting(ctx context.Context) uint64 {
 		return 0
 	}
 	i := c.CachedInfo()
-	return i.NumPending + uint64(i.NumAckPending) //nolint:gosec // Never negative.
+	return i.NumPending + uint64(i.NumAckPending)
 }
 
 // change does a round's changes, and returns the commands by which the service will see them.
