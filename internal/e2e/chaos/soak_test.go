@@ -55,9 +55,13 @@ func TestSoak(t *testing.T) {
 	n := newScene(t, seed, length)
 	s := stack.NewProcesses(t, binaries, stack.OwnNATS())
 	p := stack.NewProxy(t, stack.To(strings.TrimPrefix(s.NATS(), "nats://")))
-	const every = "1m" // of the periodic refresh: each member once in it
-	crew := stack.NewCrew(t, s, 3, quieter("REFRESH_EVERY", every),
-		quieter("REFRESH_EVERY", every, "NATS_URL", "nats://"+p.Addr()), quieter("REFRESH_EVERY", every))
+	settings := func(more ...string) stack.Env {
+		return quieter(append(more,
+			"REFRESH_EVERY", "1m", // each member once in it
+			"HISTORY_PER_TYPE", "100000", // the oracle wants to see all of it
+		)...)
+	}
+	crew := stack.NewCrew(t, s, 3, settings(), settings("NATS_URL", "nats://"+p.Addr()), settings())
 	n.customer = stack.NewCustomer(t, s.NATS(), "bank", n.schema)
 
 	const rows = 20
