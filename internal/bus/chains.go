@@ -168,11 +168,7 @@ func (c *Chains) tick(ctx context.Context, name string, step uint64, after time.
 	}
 	m := &nats.Msg{Subject: due, Data: body}
 	if after > 0 {
-		m.Subject = at
-		m.Header = nats.Header{
-			jetstream.ScheduleHeader:       {"@at " + c.now().Add(after).UTC().Format(time.RFC3339Nano)},
-			jetstream.ScheduleTargetHeader: {due},
-		}
+		m.Subject, m.Header = at, schedule(c.now().Add(after), due)
 	}
 	if _, err := publish(ctx, c.js, m); err != nil {
 		return fmt.Errorf("sending tick of chain %s: %w", name, err)
