@@ -58,7 +58,7 @@ cover: ## Write cover.out and print the coverage of each function and of all
 	go tool cover -func=cover.out
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz test for FUZZTIME (default 10s)
+fuzz: ## Run each fuzz test for FUZZTIME inputs (default 100000x)
 	.ci/fuzz
 
 .PHONY: image
