@@ -10,7 +10,7 @@ import (
 // cluster does its harm to a JetStream cluster of three nodes.
 func cluster(t *scene) {
 	s := stack.NewContainers(t, 3)
-	crew := stack.NewCrew(t, s, 3, quieter())
+	crew := stack.NewCrew(t, s, 3, laden())
 	lead := func(l *load, stream string) (leader int) {
 		stack.Eventually(t, stream+" has a leader", func() bool {
 			ctx, cancel := context.WithTimeout(t.Context(), answer)

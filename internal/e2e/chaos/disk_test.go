@@ -50,8 +50,8 @@ func fullDisk(t *scene) {
 	const room = 256 << 20
 	dir := stack.SmallDisk(t, room)
 	s := stack.NewProcesses(t, binaries, stack.StoreIn(filepath.Join(dir, "store")))
-	worker := stack.Ready(t, s.Start(t, "worker", quieter()))
-	crew := stack.NewCrew(t, s, 1, quieter())
+	worker := stack.Ready(t, s.Start(t, "worker", laden()))
+	crew := stack.NewCrew(t, s, 1, laden())
 	b := ballast{filepath.Join(dir, "ballast")}
 	t.under("disk full", s, size{members: 200, backlog: 1000}, func(l *load) {
 		refused := l.refused.Load()
@@ -62,7 +62,7 @@ func fullDisk(t *scene) {
 		b.drop(t.T)
 		worker.Signal(t, syscall.SIGTERM)
 		worker.Wait(t)
-		worker = stack.Ready(t, s.Start(t, "worker, again", quieter()))
+		worker = stack.Ready(t, s.Start(t, "worker, again", laden()))
 		l.flows(t.T)
 	})
 	t.leave(s, crew)

@@ -39,7 +39,7 @@ func badNATS(t *scene) {
 	s := stack.NewProcesses(t, binaries, stack.OwnNATS())
 	target := stack.To(strings.TrimPrefix(s.NATS(), "nats://"))
 	proxies := []*stack.Proxy{stack.NewProxy(t, target), stack.NewProxy(t, target)}
-	crew := stack.NewCrew(t, s, 3, quieter("NATS_URL", "nats://"+proxies[0].Addr()), quieter("NATS_URL", "nats://"+proxies[1].Addr()), quieter())
+	crew := stack.NewCrew(t, s, 3, laden("NATS_URL", "nats://"+proxies[0].Addr()), laden("NATS_URL", "nats://"+proxies[1].Addr()), laden())
 	t.under("bad network to NATS", s, usual(), func(*load) { t.spoil(proxies[t.rng.IntN(2)]) })
 	t.leave(s, crew)
 }
@@ -47,8 +47,8 @@ func badNATS(t *scene) {
 func badMX(t *scene) {
 	s := stack.NewProcesses(t, binaries, stack.OwnNATS())
 	p := stack.NewProxy(t, stack.To(strings.TrimPrefix(s.SimURL(), "http://")))
-	env := quieter("MX_BASE_URL", "http://"+p.Addr(), "MX_TIMEOUT", "1s")
-	crew := stack.NewCrew(t, s, 3, env, env, quieter())
+	env := laden("MX_BASE_URL", "http://"+p.Addr(), "MX_TIMEOUT", "1s")
+	crew := stack.NewCrew(t, s, 3, env, env, laden())
 	t.under("bad network to MX", s, usual(), func(*load) { t.spoil(p) })
 	t.leave(s, crew)
 }

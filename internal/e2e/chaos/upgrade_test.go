@@ -35,7 +35,7 @@ func upgrade(t *scene) {
 	old := earlier(t.T)
 	s := stack.NewProcesses(t, binaries, stack.OwnNATS())
 	s.Use(old)
-	crew := stack.NewCrew(t, s, 3, quieter())
+	crew := stack.NewCrew(t, s, 3, laden())
 	t.customer = stack.NewCustomer(t, s.NATS(), "bank", lenient{t.schema})
 	roll := func(l *load, b stack.Binaries) {
 		s.Use(b)

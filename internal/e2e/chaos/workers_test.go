@@ -6,10 +6,12 @@ import (
 	"github.com/memberwatch/memberwatch/internal/e2e/stack"
 )
 
-// quieter is the setting of workers that are under load for long: what they
-// write is kept in memory, and searched.
-func quieter(more ...string) stack.Env {
-	env := stack.Env{"LOG_LEVEL": "info"}
+// laden is the setting of workers that are under load for long.
+func laden(more ...string) stack.Env {
+	env := stack.Env{
+		"LOG_LEVEL":        "info",   // what they write is kept in memory, and searched
+		"HISTORY_PER_TYPE": "100000", // the oracle wants to see all of it
+	}
 	for i := 0; i+1 < len(more); i += 2 {
 		env[more[i]] = more[i+1]
 	}
@@ -18,7 +20,7 @@ func quieter(more ...string) stack.Env {
 
 func killWorkers(t *scene) {
 	s := stack.NewProcesses(t, binaries, stack.OwnNATS())
-	crew := stack.NewCrew(t, s, 3, quieter())
+	crew := stack.NewCrew(t, s, 3, laden())
 	t.under("workers killed", s, usual(), func(*load) {
 		i := t.rng.IntN(3)
 		crew.Kill(t, i)
@@ -32,7 +34,7 @@ func killWorkers(t *scene) {
 
 func killNATS(t *scene) {
 	s := stack.NewProcesses(t, binaries, stack.OwnNATS())
-	crew := stack.NewCrew(t, s, 3, quieter())
+	crew := stack.NewCrew(t, s, 3, laden())
 	t.under("nats-server killed", s, usual(), func(l *load) {
 		t.between(300*time.Millisecond, 2*time.Second)
 		s.KillNATS(t)
@@ -49,7 +51,7 @@ func killNATS(t *scene) {
 func freezeWorkers(t *scene) {
 	const ackWait = 15 * time.Second
 	s := stack.NewProcesses(t, binaries, stack.OwnNATS())
-	crew := stack.NewCrew(t, s, 3, quieter())
+	crew := stack.NewCrew(t, s, 3, laden())
 	t.under("worker frozen", s, usual(), func(l *load) {
 		i := t.rng.IntN(3)
 		crew.Freeze(t, i)
