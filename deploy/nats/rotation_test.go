@@ -187,3 +187,47 @@ func TestWorkerGoesOnWithNewCertificatesOfAnotherAuthority(t *testing.T) {
 	s = run(fresh)
 	operate(t, env("publisher"), "refresh", m.UserGUID, m.GUID, "--wait")
 }
+
+func TestWorkerGoesOnWithANewNKeyWhenTheOldOneEnds(t *testing.T) {
+	operator, old, fresh := newKey(t, nkeys.CreateUser), newKey(t, nkeys.CreateUser), newKey(t, nkeys.CreateUser)
+	options := func(of ...*signer) *server.Options {
+		o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, NoSigs: true, NoLog: true}
+		for _, key := range of {
+			o.Nkeys = append(o.Nkeys, &server.NkeyUser{Nkey: key.public})
+		}
+		return o
+	}
+	o := options(operator, old)
+	o.StoreDir = t.TempDir()
+	s := start(t, o, nil)
+	file := func(name string, key *signer) string {
+		seed, err := key.pair.Seed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), name)
+		replace(t, path, append(seed, '\n'))
+		return path
+	}
+	mine, operators := file("worker.nk", old), file("operator.nk", operator)
+	sim := simulate(t)
+	env := func(seed string) []string {
+		return settings(sim, "NATS_URL="+s.ClientURL(), "NATS_NKEY_SEED_FILE="+seed)
+	}
+	operate(t, env(operators), "topology", "apply")
+	serve(t, env(mine))
+	m := addMember(t, sim)
+	operate(t, env(operators), "refresh", m.UserGUID, m.GUID, "--wait")
+
+	replace(t, mine, contents(t, file("fresh.nk", fresh)))
+	next := options(operator, fresh)
+	next.StoreDir = o.StoreDir
+	if err := s.ReloadOptions(next); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the worker is there with the other key", func() bool { return connectedAs(t, s, fresh.public) })
+	operate(t, env(operators), "refresh", m.UserGUID, m.GUID, "--wait")
+	if connectedAs(t, s, old.public) {
+		t.Error("the old key is still in use")
+	}
+}

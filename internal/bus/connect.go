@@ -75,10 +75,15 @@ func Connect(ctx context.Context, c Config, name string, health Health, log *slo
 		}),
 	}
 	opts = append(opts, authOptions(&c)...)
+	seed := seedFile{path: c.NKeySeedFile}
+	if seed.path != "" {
+		opts = append(opts, seed.option)
+	}
 	nc, err := first(ctx, c.URL, health, log, append(opts, more...))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS (NATS_URL): %w", err)
 	}
+	seed.conn.Store(nc)
 	if err := checkServer(nc.ConnectedServerVersion()); err != nil {
 		nc.Close()
 		return nil, err
@@ -117,15 +122,6 @@ func authOptions(c *Config) []nats.Option {
 	var opts []nats.Option
 	if c.Creds != "" {
 		opts = append(opts, nats.UserCredentials(c.Creds))
-	}
-	if c.NKeySeedFile != "" {
-		opts = append(opts, func(o *nats.Options) error {
-			set, err := nats.NkeyOptionFromSeed(c.NKeySeedFile)
-			if err != nil {
-				return fmt.Errorf("NATS_NKEY_SEED_FILE: %w", err)
-			}
-			return set(o)
-		})
 	}
 	if c.TLSCA != "" {
 		opts = append(opts, nats.RootCAs(c.TLSCA))
