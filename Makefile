@@ -118,3 +118,7 @@ soak: export SOAK = $(DURATION)
 soak: export SEED ?=
 soak: ## Load and faults for DURATION (default 10m); memory and goroutines as a table
 	go test -count=1 -v -timeout 0 -run '^TestSoak$$' ./internal/e2e/chaos
+
+.PHONY: mutate
+mutate: ## Break the lines that keep the invariants, one by one, and want a test to fail (PATTERN=I3)
+	.ci/mutate $(PATTERN)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,15 +58,20 @@ func TestPercentileIsOneOfTheValues(t *testing.T) {
 func TestDelayRunsFromTheFirstCommandToTheFirstEvent(t *testing.T) {
 	t.Parallel()
 	begun := time.Unix(1000, 0)
-	p := pass{sent: map[string]time.Time{"a": begun, "b": begun.Add(time.Second), "silent": begun}}
-	got := p.delays([]stored{
+	p := pass{first: begun, sent: map[string]time.Time{"a": begun, "b": begun.Add(time.Second), "silent": begun}}
+	all := []stored{
 		{member: "a", at: begun.Add(9 * time.Second)},
 		{member: "stranger", at: begun.Add(2 * time.Second)},
 		{member: "b", at: begun.Add(3 * time.Second)},
 		{member: "a", at: begun.Add(20 * time.Second)},
-	})
-	if len(got) != 2 || got[0] != 2*time.Second || got[1] != 9*time.Second {
-		t.Errorf("delays %v, want 2s and 9s", got)
+	}
+	_, got := p.delays(all, 0)
+	if want := []time.Duration{2 * time.Second, 9 * time.Second}; !slices.Equal(got, want) {
+		t.Errorf("delays %v, want %v", got, want)
+	}
+	early, late := p.delays(all, time.Second)
+	if len(early) != 1 || len(late) != 1 || early[0] != 9*time.Second || late[0] != 2*time.Second {
+		t.Errorf("delays of the first second %v, then %v; want 9s, then 2s", early, late)
 	}
 }
 

@@ -22,8 +22,10 @@
 //
 //	A  throughput.go  a burst of commands of which half find a change, MX at once:
 //	                  commands a second, time from command to stored event, CPU, memory;
-//	                  cold: the same with a worker that was just restarted
+//	                  cold: the same with a worker that was just restarted;
+//	                  tracing.go: what tracing costs of that CPU while it is off
 //	B  latency.go     MX takes 50 ms: how full the pipe is, and what is added to MX's time
+//	                  by a steady stream, its first second told apart
 //	C  hot.go         many commands on few members whose truth changes meanwhile:
 //	                  reads saved, order kept, last state right
 //	E  walk.go        only when asked for: a sweep of 100,000 members; its rate, the

@@ -244,18 +244,25 @@ func (w *world) eventsAfter(ctx context.Context, sequence uint64) ([]stored, err
 	}
 }
 
-// delays are the times from a member's first command to its first event, in order of size.
-func (p *pass) delays(all []stored) []time.Duration {
+// delays are the times from a member's first command to its first event, in order
+// of size: those of the commands that were sent within lead, and of all others.
+func (p *pass) delays(all []stored, lead time.Duration) (early, late []time.Duration) {
 	seen := make(map[string]bool, len(all))
-	var d []time.Duration
 	for _, e := range all {
-		if sent, ok := p.sent[e.member]; ok && !seen[e.member] {
-			seen[e.member] = true
-			d = append(d, e.at.Sub(sent))
+		sent, ok := p.sent[e.member]
+		if !ok || seen[e.member] {
+			continue
+		}
+		seen[e.member] = true
+		if d := e.at.Sub(sent); sent.Sub(p.first) < lead {
+			early = append(early, d)
+		} else {
+			late = append(late, d)
 		}
 	}
-	slices.Sort(d)
-	return d
+	slices.Sort(early)
+	slices.Sort(late)
+	return early, late
 }
 
 // percentile is the nearest-rank percentile of sorted values; 0 of none.

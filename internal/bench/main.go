@@ -77,6 +77,7 @@ type bench struct {
 	profile  string   // where its CPU profile goes; empty: none
 	progress io.Writer
 	report   *report
+	untraced time.Duration // see tracingOff; 0: not measured yet
 
 	dir                      string // holds everything; removed at the end
 	self, mxsim, memberwatch string // binaries

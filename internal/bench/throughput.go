@@ -56,7 +56,7 @@ func (w *world) burst(ctx context.Context, scenario string, warm bool) (*pass, e
 		}
 	}
 	thousand := float64(p.commands) / 1000
-	delays := p.delays(all)
+	_, delays := p.delays(all, 0)
 	note := func(name, unit string, value float64) { w.report.add(scenario, name, unit, w.c, value) }
 	note("throughput", "/s", float64(p.commands)/p.took.Seconds())
 	note("command to event, p50", "ms", milliseconds(percentile(delays, 50)))
@@ -70,6 +70,13 @@ func (w *world) burst(ctx context.Context, scenario string, warm bool) (*pass, e
 	note("memory at the end (VmRSS)", "MB", p.memory.now/1e6)
 	if warm {
 		w.countWrites(p, changes)
+	}
+	if warm && w.c.isProduct() {
+		off, err := w.tracingOff(ctx)
+		if err != nil {
+			return nil, err
+		}
+		note("tracing while it is off, of worker CPU", "%", 100*float64(off)*float64(p.commands)/float64(p.worker))
 	}
 	return p, nil
 }

@@ -33,6 +33,7 @@ func harms() []harm {
 		{"the network to NATS is bad", false, badNATS},
 		{"the network to MX is bad", false, badMX},
 		{"the disk is full", false, fullDisk},
+		{"every member is transient at once", false, storm},
 		{"an upgrade and its way back", false, upgrade},
 		{"a cluster of three", true, cluster},
 	}

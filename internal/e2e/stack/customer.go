@@ -254,6 +254,16 @@ func (c *Customer) History(member string) (types []events.Type) {
 	return types
 }
 
+// Stored is how many events there have been.
+func (c *Customer) Stored(tb testing.TB) uint64 {
+	tb.Helper()
+	s, err := c.js.Stream(tb.Context(), c.subjects.EventStream())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s.CachedInfo().State.LastSeq
+}
+
 // Known reports whether every one of members has at least one event.
 func (c *Customer) Known(tb testing.TB, members []string) {
 	tb.Helper()
