@@ -39,10 +39,15 @@ const (
 
 func main() {
 	// Not SIGPIPE: once it is subscribed to, every broken network connection raises it too.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		<-ctx.Done()
-		stop() // a second signal ends the process at once
+		<-signals
+		// A second signal ends the process at once, from before anybody can see that
+		// the first was heard.
+		signal.Stop(signals)
+		cancel()
 	}()
 	os.Exit(exitCode(run(ctx, os.Args[1:], envconfig.OsLookuper(), os.Stdout, os.Stderr), os.Stderr))
 }
