@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,6 +23,16 @@ const (
 	causePeriodic = "periodic"         // the member's turn in the periodic refresh
 	causeChain    = "chain"            // the next step of a walk over all members; about none
 )
+
+// During an upgrade, or on the way back, there are messages that only the newer
+// workers know. They are handed back until one of those takes them; what nobody
+// knows for so long is a dead letter.
+const (
+	strangeDelay = 10 * time.Second
+	strangeFor   = time.Hour
+)
+
+var errStrangeCause = errors.New("not known to this version")
 
 // slowBody is the body of every message in the slow lane. Each cause uses the
 // fields that are its own, and those of all.
@@ -58,6 +69,11 @@ func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m jetstream.Ms
 	if err == nil {
 		j, err = body.job(d, k)
 	}
+	if errors.Is(err, errStrangeCause) && b.now().Sub(d.meta.Timestamp) < strangeFor {
+		b.log.Debug("left to a newer worker", "message", d.ref(), "error", err)
+		d.settleAs(ctx, refresh.SourceSettle)(refresh.Verdict{Disposition: refresh.Retry, Delay: strangeDelay, Reason: err.Error()})
+		return
+	}
 	if err != nil {
 		d.settleAs(ctx, refresh.SourceDeletion)(refresh.Verdict{Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: err.Error()})
 		return
@@ -87,8 +103,10 @@ func (s *slowBody) job(d *delivery, k events.Key) (*refresh.Job, error) {
 		j.Source = refresh.SourceSweep
 	case causePeriodic:
 		j.Source = refresh.SourcePeriodic
+	case causeChain: // the others are ticks
+		return nil, fmt.Errorf("chain: %q is no name of one", short(s.Chain))
 	default:
-		return nil, fmt.Errorf("cause: %q is not known to this version", short(s.Cause))
+		return nil, fmt.Errorf("cause: %q is %w", short(s.Cause), errStrangeCause)
 	}
 	return j, nil
 }

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"encoding/json"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -151,11 +152,34 @@ func TestEachCauseOfTheSlowLaneMakesItsOwnJob(t *testing.T) {
 		}
 		done(j)
 	}
-	for n, body := range []string{`{"cause":"astrology"}`, `{"cause":`, `{"cause":"settle","since":"yesterday"}`, `{"cause":"settle","tries":-1}`} {
+	for n, body := range []string{`{"cause":`, `{"cause":"settle","since":"yesterday"}`, `{"cause":"settle","tries":-1}`} {
 		h.publish(h.subjects.BackgroundDueOf(k), body, nil)
 		h.until("it is a dead letter: "+body, func() bool { return len(h.letters()) == n+1 })
 		if l := h.letters()[n]; l.Category != events.CategoryInvalid || l.Reason == "" {
 			t.Errorf("%s: dead letter %s, %q", body, l.Category, l.Reason)
 		}
+	}
+}
+
+func TestMessageThatOnlyANewerWorkerKnowsIsLeftToIt(t *testing.T) {
+	t.Parallel()
+	h, k := newHouse(t, good()), key(t, "MBR-1")
+	var late atomic.Int64
+	h.now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
+	h.start(h.Bus, newInbox())
+	h.publish(h.subjects.BackgroundDueOf(k), `{"cause":"astrology"}`, nil)
+	h.publish(h.subjects.BackgroundDueOf(k), `{"cause":`, nil)
+	h.until("the broken one is a dead letter", func() bool { return len(h.letters()) == 1 })
+	if n := h.state(h.subjects.BackgroundStream()).Msgs; n != 1 {
+		t.Errorf("%d messages are left, want the strange one", n)
+	}
+	if reason := h.letters()[0].Reason; strings.Contains(reason, "astrology") {
+		t.Errorf("dead letter: %s", reason)
+	}
+	late.Store(int64(strangeFor))
+	h.publish(h.subjects.BackgroundDueOf(k), `{"cause":"alchemy"}`, nil)
+	h.until("what nobody knows is a dead letter at last", func() bool { return len(h.letters()) == 2 })
+	if l := h.letters()[1]; l.Category != events.CategoryInvalid || !strings.Contains(l.Reason, `"alchemy"`) {
+		t.Errorf("dead letter %s, %q", l.Category, l.Reason)
 	}
 }
