@@ -54,6 +54,7 @@ func (w *world) fullPipe(ctx context.Context) error {
 	rate := float64(p.commands) / p.took.Seconds()
 	w.report.add("B", "throughput", "/s", w.c, rate)
 	w.report.add("B", "share of what 256 in flight allow", "%", w.c, 100*rate/most)
+	w.processorTime("B", p)
 	return nil
 }
 

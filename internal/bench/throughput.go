@@ -55,16 +55,12 @@ func (w *world) burst(ctx context.Context, scenario string, warm bool) (*pass, e
 			return nil, err
 		}
 	}
-	thousand := float64(p.commands) / 1000
 	_, delays := p.delays(all, 0)
 	note := func(name, unit string, value float64) { w.report.add(scenario, name, unit, w.c, value) }
 	note("throughput", "/s", float64(p.commands)/p.took.Seconds())
 	note("command to event, p50", "ms", milliseconds(percentile(delays, 50)))
 	note("command to event, p99", "ms", milliseconds(percentile(delays, 99)))
-	note("worker CPU per 1,000 commands", "ms", milliseconds(p.worker)/thousand)
-	note("the same with follow-up reads", "ms", milliseconds(p.followed)/thousand)
-	note("nats-server CPU per 1,000 commands", "ms", milliseconds(p.server)/thousand)
-	note("simulator CPU per 1,000 commands", "ms", milliseconds(p.mxsim)/thousand)
+	w.processorTime(scenario, p)
 	note("reads of MX", "", float64(p.allReads))
 	note("peak memory (VmHWM)", "MB", p.memory.peak/1e6)
 	note("memory at the end (VmRSS)", "MB", p.memory.now/1e6)
@@ -79,6 +75,18 @@ func (w *world) burst(ctx context.Context, scenario string, warm bool) (*pass, e
 		note("tracing while it is off, of worker CPU", "%", 100*float64(off)*float64(p.commands)/float64(p.worker))
 	}
 	return p, nil
+}
+
+// processorTime reports what a pass has cost each process. What the server and
+// the simulator spent on follow-ups is in it.
+func (w *world) processorTime(scenario string, p *pass) {
+	note := func(name string, of time.Duration) {
+		w.report.add(scenario, name, "ms", w.c, milliseconds(of)*1000/float64(p.commands))
+	}
+	note("worker CPU per 1,000 commands", p.worker)
+	note("the same with follow-up reads", p.followed)
+	note("nats-server CPU per 1,000 commands", p.server)
+	note("simulator CPU per 1,000 commands", p.mxsim)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -102,7 +102,7 @@ func sameEvents(t *testing.T, n *town) {
 		stack.Eventually(t, "both customers have every event", func() bool { return len(n.other.History(r.GUID)) >= last })
 	}
 	for name, c := range map[string]*stack.Customer{"bank": n.bank, "other": n.other} {
-		for _, complaint := range c.Leave() {
+		for _, complaint := range c.Leave(t) {
 			t.Errorf("customer %s: %s", name, complaint)
 		}
 	}

@@ -40,7 +40,7 @@ func harms() []harm {
 }
 
 func TestChaos(t *testing.T) {
-	length, ok := map[string]time.Duration{"full": 40 * time.Second, "short": 6 * time.Second}[os.Getenv("CHAOS")]
+	length, ok := map[string]time.Duration{"full": 30 * time.Second, "short": 6 * time.Second}[os.Getenv("CHAOS")]
 	if !ok {
 		t.Skip("CHAOS is neither full nor short")
 	}
@@ -218,7 +218,7 @@ func (t *scene) leave(s stack.Stack, crew *stack.Crew) {
 			t.Errorf("worker %d ended with code %d", i, code)
 		}
 	}
-	for _, complaint := range t.customer.Leave() {
+	for _, complaint := range t.customer.Leave(t) {
 		t.Error(complaint)
 	}
 	stack.CheckLogs(t, s)

@@ -72,7 +72,8 @@ func startLoad(t *testing.T, s stack.Stack, rng *rand.Rand, n size) *load {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	// An answer that never comes must not hold up others: the client has only so many outstanding.
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(answer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ func storm(t *scene) {
 	s.Sim().NewPhase(t, "storm")
 	window, seen, most := time.Now(), uint64(0), 0.0
 	watch := func() uint64 {
+		asked := time.Now()
 		reads := s.Sim().Phase(t).Requests
 		took := time.Since(window)
 		if took < 5*time.Second { // short enough to see a burst, long enough for it to count
@@ -49,7 +50,7 @@ func storm(t *scene) {
 		if most = max(most, rate); rate > 1.05*float64(workers*limit) {
 			t.Errorf("%.0f reads a second, %d are allowed", rate, workers*limit)
 		}
-		window, seen = time.Now(), reads
+		window, seen = asked, reads
 		return reads
 	}
 	t.customer.RefreshAll(t, "storm", members, of(all))

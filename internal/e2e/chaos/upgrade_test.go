@@ -135,8 +135,11 @@ type lenient struct{ stack.Validator }
 
 // Event implements stack.Validator.
 func (v lenient) Event(raw []byte) error {
-	if !bytes.Contains(raw, []byte(`"`+newField+`":`)) {
-		raw = bytes.Replace(raw, []byte(`,"aggregated_at":`), []byte(`,"`+newField+`":null,"aggregated_at":`), 1)
+	// The member comes first; behind it the earlier build may pass on newField in what was before.
+	const next = `,"aggregated_at":`
+	member, rest, ok := bytes.Cut(raw, []byte(next))
+	if ok && !bytes.Contains(member, []byte(`"`+newField+`":`)) {
+		raw = slices.Concat(member, []byte(`,"`+newField+`":null`+next), rest)
 	}
 	return v.Validator.Event(raw)
 }

@@ -23,6 +23,7 @@ type Customer struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	subjects events.Subjects
+	durables []jetstream.Consumer
 	follows  []jetstream.ConsumeContext
 }
 
@@ -58,8 +59,11 @@ func NewCustomer(tb testing.TB, url, name string, v Validator) *Customer {
 			c.takeLetter(l, err)
 		},
 	} {
-		cons, err := js.CreateConsumer(tb.Context(), stream, jetstream.ConsumerConfig{Durable: name, AckPolicy: jetstream.AckExplicitPolicy})
+		cons, err := js.CreateConsumer(tb.Context(), stream, jetstream.ConsumerConfig{
+			Durable: name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 5 * time.Second,
+		})
 		must(err)
+		c.durables = append(c.durables, cons)
 		follow, err := cons.Consume(func(m jetstream.Msg) {
 			take(m)
 			_ = m.Ack() // Unacknowledged it comes again, and is known by its id.
@@ -71,8 +75,16 @@ func NewCustomer(tb testing.TB, url, name string, v Validator) *Customer {
 	return c
 }
 
-// Leave ends what the customer follows, and returns what it has to complain of.
-func (c *Customer) Leave() []string {
+// Leave ends what the customer follows, once all of it has come, and returns what
+// it has to complain of. What a server that was killed had sent comes again.
+func (c *Customer) Leave(tb testing.TB) []string {
+	tb.Helper()
+	for _, d := range c.durables {
+		Eventually(tb, "all has come that "+d.CachedInfo().Name+" follows on "+d.CachedInfo().Stream, func() bool {
+			i, err := d.Info(tb.Context())
+			return err == nil && i.NumPending == 0 && i.NumAckPending == 0
+		})
+	}
 	for _, f := range c.follows {
 		f.Stop()
 		<-f.Closed()

@@ -17,8 +17,9 @@ import (
 
 // Durable consumers of the service: of commands, and of events to follow up.
 const (
-	worker   = "memberwatch"
-	follower = "memberwatch-follow"
+	worker     = "memberwatch"
+	follower   = "memberwatch-follow"
+	background = "memberwatch-background"
 )
 
 // secrets are the texts that must stand in no log and no event.
@@ -73,19 +74,21 @@ func (c *Customer) Quiet(tb testing.TB) {
 
 // outstanding says what the service still has to do, or that it cannot be told.
 func (c *Customer) outstanding(ctx context.Context) string {
-	for _, name := range []string{c.subjects.CommandStream(), c.subjects.BackgroundStream()} {
-		s, err := c.js.Stream(ctx, name)
+	for _, queue := range []struct{ stream, consumer string }{
+		{c.subjects.CommandStream(), worker}, {c.subjects.BackgroundStream(), background},
+	} {
+		s, err := c.js.Stream(ctx, queue.stream)
 		if err != nil {
 			return err.Error()
 		}
-		state := s.CachedInfo().State
-		if state.Msgs == 0 || name == c.subjects.BackgroundStream() && c.standing(ctx, s) == state.Msgs {
-			continue
+		waiting, err := c.waiting(ctx, s, queue.consumer)
+		if err != nil {
+			return err.Error()
 		}
-		if name == c.subjects.CommandStream() && c.residue(ctx, s) {
-			continue
+		if waiting > 0 {
+			state := s.CachedInfo().State
+			return fmt.Sprintf("%d of %d messages on %s, the first is #%d; %s", waiting, state.Msgs, queue.stream, state.FirstSeq, consumersOf(ctx, s))
 		}
-		return fmt.Sprintf("%d messages on %s, the first is #%d; %s", state.Msgs, name, state.FirstSeq, consumersOf(ctx, s))
 	}
 	cons, err := c.js.Consumer(ctx, c.subjects.EventStream(), follower)
 	if err != nil {
@@ -97,36 +100,43 @@ func (c *Customer) outstanding(ctx context.Context) string {
 	return ""
 }
 
-// standing is how many messages of the slow lane are no work that is left to do:
-// the next reads of members that are on their way to another state, which will
-// be events of their own if MX makes anything of them, and the records and ticks
-// of walks over all members.
-func (c *Customer) standing(ctx context.Context, s jetstream.Stream) (n uint64) {
-	background := c.subjects.Prefix() + ".background."
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(background+">"))
-	if err != nil {
-		return 0
+// waiting is how many messages of a queue are work that is left to do. Those are
+// none: the next reads of members that are on their way to another state, which
+// will be events of their own if MX makes anything of them; the records and ticks
+// of walks over all members; and the residue. A nats-server that is killed, or
+// cannot write, forgets that it has removed a message; it knows that the message
+// was acknowledged, and gives it to nobody. Whether such a command was really
+// done is for the oracle to see.
+func (c *Customer) waiting(ctx context.Context, s jetstream.Stream, consumer string) (n uint64, err error) {
+	if s.CachedInfo().State.Msgs == 0 {
+		return 0, nil
 	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		return 0, err //nolint:wrapcheck // It says enough to who waits.
+	}
+	lane := c.subjects.Prefix() + ".background."
+	var handed uint64 // messages that are the consumer's to hand out
 	for subject, messages := range info.State.Subjects {
-		rest := strings.TrimPrefix(subject, background)
-		if strings.HasPrefix(rest, "at.settle.") || strings.HasPrefix(rest, "at.chain.") || strings.HasPrefix(rest, "chain.") {
+		rest, slow := strings.CutPrefix(subject, lane)
+		switch {
+		case !slow || strings.HasPrefix(rest, "due."):
+			handed += messages
+		case !strings.HasPrefix(rest, "at.settle.") && !strings.HasPrefix(rest, "at.chain.") && !strings.HasPrefix(rest, "chain."):
 			n += messages
 		}
 	}
-	return n
-}
-
-// residue reports whether all that is on the command stream was acknowledged. A
-// nats-server that is killed, or cannot write, forgets that it has removed a
-// message; it knows that the message was acknowledged, and gives it to nobody.
-// Whether such a command was really done is for the oracle to see.
-func (c *Customer) residue(ctx context.Context, s jetstream.Stream) bool {
-	cons, err := s.Consumer(ctx, worker)
-	if err != nil {
-		return false
+	if handed == 0 {
+		return n, nil
 	}
-	i := cons.CachedInfo()
-	return i.NumPending == 0 && i.NumAckPending == 0 && i.AckFloor.Stream >= s.CachedInfo().State.LastSeq
+	cons, err := s.Consumer(ctx, consumer)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // As above.
+	}
+	if i := cons.CachedInfo(); i.NumPending == 0 && i.NumAckPending == 0 {
+		return n, nil
+	}
+	return n + handed, nil
 }
 
 // Residue is how many commands that were done are still on the command stream.
