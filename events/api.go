@@ -30,15 +30,15 @@ type Endpoint struct {
 func Endpoints() []Endpoint {
 	return []Endpoint{
 		{
-			APIRefresh, "Reads a member from MX, publishes what changed, and answers when that is done.",
+			APIRefresh, "Reads a member from MX, publishes what changed, and answers when that is done; when its time is up first, the refresh goes on.",
 			[]APICode{APIInvalid, APINotFound, APIFailed, APIUnavailable, APIDeadline},
 		},
 		{
-			APIGet, "Tells a member's last known state without asking MX.",
+			APIGet, "Tells a member's last known state without asking MX; a partner's own ids are known once the member was refreshed by them.",
 			[]APICode{APIInvalid, APINotFound, APIFailed, APIUnavailable, APIDeadline},
 		},
 		{
-			APIOAuthURI, "Has MX generate a fresh URI to send the member's user to, for the caller alone.",
+			APIOAuthURI, "Has MX generate a fresh URI to send the member's user to, for the caller alone: neither stored nor logged.",
 			[]APICode{APIInvalid, APIForbidden, APINotFound, APIConflict, APIUnavailable, APIDeadline},
 		},
 	}

@@ -17,6 +17,7 @@ import (
 type contract struct {
 	Events   []catalogEvent   `json:"events"`
 	Subjects []catalogSubject `json:"subjects"`
+	Requests []catalogRequest `json:"requests"`
 }
 
 type catalogEvent struct {
@@ -33,12 +34,20 @@ type catalogSubject struct {
 	Subject string `json:"subject"`
 }
 
+type catalogRequest struct {
+	Subject string           `json:"subject"`
+	Schema  string           `json:"schema"` // of what is asked
+	Answer  string           `json:"answer"` // schema
+	Codes   []events.APICode `json:"codes"`  // of refusals
+	What    string           `json:"what"`
+}
+
 func (p *program) catalogCommand() *cobra.Command {
 	var config, metrics, asJSON bool
 	var export string
 	c := &cobra.Command{
 		Use:   "catalog",
-		Short: "List event types, subjects and schemas, or all settings or metrics",
+		Short: "List event types, subjects, requests and schemas, or all settings or metrics",
 		Long: `catalog prints what this version publishes and takes: every event type with its
 subject and schema, and the subjects of everything else.
 
@@ -131,13 +140,24 @@ func newContract(s events.Subjects) contract {
 		{"events", s.EventStream(), s.Events()},
 		{"announcements with OAuth URIs", s.OAuthStream(), s.OAuth()},
 		{"results of commands", "", s.Result("<command_id>")},
-		{"request: refresh and answer when done", "", s.API(events.APIRefresh)},
-		{"request: last known state", "", s.API(events.APIGet)},
-		{"request: fresh OAuth URI, for the caller alone", "", s.API(events.APIOAuthURI)},
 		{"dead letters", s.DeadLetterStream(), s.DeadLetters()},
 		{"scheduled reads, for workers only", s.BackgroundStream(), s.Background()},
 	}
+	for _, e := range events.Endpoints() {
+		c.Requests = append(c.Requests, catalogRequest{
+			s.API(e.Name), schemaID(schemas.APIRequest(e.Name)), schemaID(schemas.APIResponse(e.Name)), e.Codes, e.What,
+		})
+	}
 	return c
+}
+
+// schemaID is the id of the schema in a file that there is.
+func schemaID(name string) string {
+	s, err := schemas.ByName(name)
+	if err != nil {
+		panic(err)
+	}
+	return s.ID
 }
 
 func (p *program) printContract(c contract) {
@@ -153,6 +173,14 @@ func (p *program) printContract(c contract) {
 			stream = "none: core NATS"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", s.What, s.Subject, stream)
+	}
+	fmt.Fprintln(w, "\nREQUEST\tSCHEMA\tANSWER\tREFUSED WITH")
+	for _, r := range c.Requests {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Subject, r.Schema, r.Answer, strings.Trim(fmt.Sprint(r.Codes), "[]"))
+	}
+	fmt.Fprintln(w, "\nREQUEST\tWHAT")
+	for _, r := range c.Requests {
+		fmt.Fprintf(w, "%s\t%s\n", r.Subject, r.What)
 	}
 	fmt.Fprintln(w, "\nTYPE\tWHEN")
 	for _, e := range c.Events {
