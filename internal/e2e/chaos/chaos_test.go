@@ -198,9 +198,10 @@ func (t *scene) under(name string, s stack.Stack, n size, harm func(*load)) {
 	}
 	l.flows(t.T)
 	l.end(t.T)
-	t.tally.pause, _ = l.pause(t.T)
+	end := l.last(t.T)
 	stack.JudgeAsIs(t, s, t.customer, t.schema.Event)
 	report := stack.Judge(t, s, t.customer, t.schema.Event)
+	t.tally.pause = l.pause(t.T, end)
 	if n := t.customer.Residue(t); n > 0 {
 		t.Logf("%s: nats-server keeps %d commands that were done, and gives them to nobody", name, n)
 	}

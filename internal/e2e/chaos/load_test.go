@@ -288,23 +288,22 @@ func acknowledged(ctx context.Context, ack jetstream.PubAckFuture) bool {
 }
 
 // pause is the longest time between two events that were stored one after the other
-// while the load went on.
-func (l *load) pause(t *testing.T) (longest time.Duration, stored int) {
+// while the load went on, up to the event with sequence end.
+func (l *load) pause(t *testing.T, end uint64) (longest time.Duration) {
 	t.Helper()
-	end := l.last(t)
 	if end <= l.after {
-		return time.Since(l.began), 0
+		return time.Since(l.began)
 	}
-	c, err := l.js.OrderedConsumer(t.Context(), eventStream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: l.after + 1, HeadersOnly: true,
+	var messages jetstream.MessagesContext
+	stack.Eventually(t, "the event stream can be read", func() bool {
+		c, err := l.js.OrderedConsumer(t.Context(), eventStream, jetstream.OrderedConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: l.after + 1, HeadersOnly: true,
+		})
+		if err == nil {
+			messages, err = c.Messages(jetstream.PullMaxMessages(4000))
+		}
+		return err == nil
 	})
-	if err != nil {
-		t.Fatalf("reading times of events: %v", err)
-	}
-	messages, err := c.Messages(jetstream.PullMaxMessages(4000))
-	if err != nil {
-		t.Fatalf("reading times of events: %v", err)
-	}
 	defer messages.Stop()
 	before := l.began
 	for {
@@ -316,11 +315,10 @@ func (l *load) pause(t *testing.T) (longest time.Duration, stored int) {
 		if err != nil {
 			t.Fatalf("reading times of events: %v", errors.Join(err, t.Context().Err()))
 		}
-		stored++
 		longest = max(longest, meta.Timestamp.Sub(before))
 		before = meta.Timestamp
 		if meta.Sequence.Stream >= end {
-			return longest, stored
+			return longest
 		}
 	}
 }

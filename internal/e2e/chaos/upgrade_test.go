@@ -56,8 +56,9 @@ func upgrade(t *scene) {
 	roll(l, old)
 	roll(l, binaries) // the new build reads what the earlier one wrote after it
 	l.end(t.T)
+	end := l.last(t.T)
 	t.customer.Quiet(t)
-	t.tally.pause, _ = l.pause(t.T)
+	t.tally.pause = l.pause(t.T, end)
 
 	// Nothing happens at MX, every member is read by the new build: nothing may be said.
 	before := l.last(t.T)

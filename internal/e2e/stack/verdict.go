@@ -205,10 +205,14 @@ func (c *Customer) check(tb testing.TB, s Stack, validate func([]byte) error, tr
 			}
 		}
 	}
-	report, err := oracle.Check(tb.Context(), c.js, opts)
-	if err != nil {
-		tb.Fatalf("asking the oracle: %v", err)
-	}
+	var report oracle.Report
+	Eventually(tb, "the oracle can read everything", func() bool { // a cluster may still be choosing leaders
+		var err error
+		if report, err = oracle.Check(tb.Context(), c.js, opts); err != nil {
+			tb.Logf("asking the oracle: %v", err)
+		}
+		return err == nil
+	})
 	if !report.OK() {
 		tb.Errorf("the oracle: %s", report)
 	}
