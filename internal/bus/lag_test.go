@@ -96,6 +96,13 @@ func TestBacklogIsToldWhileNobodyWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.publish(h.subjects.BackgroundDueOf(k), `{}`, nil)
+	// A consumer hears of a message a moment after its publisher has the acknowledgement.
+	h.until("the consumers know of all messages", func() bool {
+		_, commands := h.pending(h.subjects.CommandStream(), consumerCommands)
+		_, followUps := h.pending(h.subjects.EventStream(), consumerFollow)
+		_, background := h.pending(h.subjects.BackgroundStream(), consumerBackground)
+		return commands == 1 && followUps == 2 && background == 1
+	})
 
 	clock.by = 4 * time.Second
 	if diff := cmp.Diff(idle, about(scrape(t, l))); diff != "" {

@@ -23,6 +23,18 @@ func (h *house) pending(stream, durable string) (inHand int, waiting uint64) {
 	return i.NumAckPending, i.NumPending
 }
 
+// fetched is how many commands of all that there are somebody has in hand. The
+// consumer hears of a message a moment after its publisher has the acknowledgement.
+func (h *house) fetched(all int) (inHand int) {
+	h.t.Helper()
+	h.until("the consumer knows of all commands", func() bool {
+		n, waiting := h.pending("MX_COMMANDS", consumerCommands)
+		inHand = n
+		return n+int(waiting) == all //nolint:gosec // A few.
+	})
+	return inHand
+}
+
 func (h *house) fill(n int) {
 	h.t.Helper()
 	for range n {
@@ -60,9 +72,9 @@ func TestASuspendedLaneFetchesOneMessageToProbeWith(t *testing.T) {
 	h.start(h.Bus, in)
 	j := in.next(t)
 	in.set(refresh.Flow{Suspended: true, Hand: 1})
-	if n, waiting := h.pending("MX_COMMANDS", consumerCommands); n > 2 || waiting < 18 {
+	if n := h.fetched(20); n > 2 {
 		// The lane may have asked once more before it heard of the one in hand.
-		t.Errorf("%d messages fetched while MX may not be asked, %d not", n, waiting)
+		t.Errorf("%d messages fetched while MX may not be asked", n)
 	}
 	in.set(refresh.Flow{})
 	done(j)
@@ -84,7 +96,7 @@ func TestALaneStopsFetchingWhenItIsSuspendedAndHandlesWhatItHas(t *testing.T) {
 		return err == nil && c.CachedInfo().NumWaiting == 0
 	})
 	h.fill(10)
-	if n, waiting := h.pending("MX_COMMANDS", consumerCommands); n != 0 || waiting != 10 {
+	if n := h.fetched(10); n != 0 {
 		t.Errorf("%d messages fetched while MX may not be asked", n)
 	}
 	in.set(refresh.Flow{})

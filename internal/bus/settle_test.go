@@ -229,7 +229,7 @@ func TestABadBackgroundMessageIsADeadLetter(t *testing.T) {
 	h.start(h.Bus, in)
 	due := h.subjects.BackgroundDueOf(key(t, "MBR-1"))
 	h.publish(due, "{", nil)
-	h.publish(due, `{"cause":"from_the_future"}`, nil)
+	h.publish(due, `{"cause":"chain","chain":"no.token"}`, nil)
 	h.publish(due, `{"cause":"confirm_deletion","first_at":"2026-08-01T12:00:00.5Z","correlation_id":"c-1"}`, nil)
 	j := in.next(t)
 	if j.Source != refresh.SourceDeletion || j.Lane != refresh.Background || j.ID != "c-1" || j.Key != key(t, "MBR-1") ||
