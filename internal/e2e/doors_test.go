@@ -81,6 +81,7 @@ func webhookDoor(t *scene) {
 
 func requestDoor(t *scene) {
 	c, connected := t.newcomer(mxsim.Patch{"is_oauth": true, "connection_status": "CONNECTED"})
+	t.followedUp(c.Member) // what follows is for the request to find
 	ids := map[string]any{"user": c.User, "member": c.Member, "reason": "the user looks"}
 	t.Sim().Set(t, c.Member, mxsim.Patch{"connection_status": "DEGRADED"})
 	var done events.RefreshResponse
