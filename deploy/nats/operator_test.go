@@ -31,16 +31,16 @@ func TestOperatorLooksAfterDeadLettersAndForgetsWithHisRights(t *testing.T) {
 	workerEnv := settings(sim, "NATS_URL="+serverURL(s, "worker"), "TOPOLOGY=verify")
 	w := serve(t, workerEnv)
 	refresh(t, publisher, "first", anna.GUID, bank.GUID)
-	for _, body := range []string{"{", `{"user":"` + anna.GUID + `"}`} {
-		if _, err := publisher.js.Publish(t.Context(), "mx.commands.member.refresh", []byte(body)); err != nil {
-			t.Fatal(err)
-		}
-	}
 	letters := func(n uint64) {
 		t.Helper()
 		eventually(t, fmt.Sprintf("there are %d dead letters", n), func() bool { return messages(t, operator, "MX_DEADLETTERS") == n })
 	}
-	letters(2)
+	for n, body := range []string{"{", `{"user":"` + anna.GUID + `"}`} { // one after the other: letters are numbered as they die
+		if _, err := publisher.js.Publish(t.Context(), "mx.commands.member.refresh", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		letters(uint64(n + 1))
+	}
 
 	if out := operate(t, env, "deadletters", "ls", "--category", "invalid"); strings.Count(out, "\n") != 3 {
 		t.Errorf("listed:\n%s", out)

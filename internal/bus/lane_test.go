@@ -30,7 +30,7 @@ func (h *house) fetched(all int) (inHand int) {
 	h.until("the consumer knows of all commands", func() bool {
 		n, waiting := h.pending("MX_COMMANDS", consumerCommands)
 		inHand = n
-		return n+int(waiting) == all //nolint:gosec // A few.
+		return n+int(waiting) == all
 	})
 	return inHand
 }

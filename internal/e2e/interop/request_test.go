@@ -30,6 +30,15 @@ func bank(t *testing.T) (s *stack.Processes, user string, riverbank, oldmill mxs
 	riverbank = s.Sim().AddMember(t, user, mxsim.Patch{"id": "riverbank", "is_oauth": true})
 	oldmill = s.Sim().AddMember(t, user, mxsim.Patch{"id": "oldmill"})
 	stack.Ready(t, s.Start(t, "worker", stack.Env{"FOLLOW_UP_AFTER": "0"}))
+	nc, err := nats.Connect(s.NATS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	stack.Eventually(t, "requests are answered", func() bool { // a moment after the worker is ready for commands
+		_, err := nc.Request("mx.api.member."+events.APIOAuthURI, nil, stack.Patience)
+		return err == nil
+	})
 	return s, user, riverbank, oldmill
 }
 
