@@ -52,7 +52,7 @@ func (*API) endpoints() []endpoint {
 				`"skip_aggregation":{"type":"boolean","description":"whether not to aggregate once the user has authorized"},` +
 				`"ui_message_webview_url_scheme":{"type":"string","pattern":"^[A-Za-z][A-Za-z0-9+.-]{0,63}$","description":"of the app whose web view shows the window"},` +
 				schemaTail,
-			response: `{"oauth_window_uri"}`,
+			response: `{"oauth_window_uri"}; whoever holds it can act in the user's place until it is used`,
 			read:     readOAuthURI,
 		},
 	}

@@ -33,6 +33,9 @@ func (f *seedFile) option(o *nats.Options) error {
 	if o.Nkey, err = key.PublicKey(); err != nil {
 		return fmt.Errorf("NATS_NKEY_SEED_FILE: %w", err)
 	}
+	if !nkeys.IsValidPublicUserKey(o.Nkey) {
+		return fmt.Errorf("NATS_NKEY_SEED_FILE: %s holds no user's seed (SU…)", f.path)
+	}
 	o.SignatureCB = f.sign
 	return nil
 }
