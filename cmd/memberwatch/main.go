@@ -5,6 +5,7 @@
 //   - config.go, settings.go: the environment, read so that every problem is
 //     named at once.
 //   - serve.go, worker.go: the service. metrics.go: what it measures of MX.
+//     pages_linux.go: memory that only the start needs.
 //   - customer.go: the service from outside, for refresh, events, member, verify,
 //     oauth-uri. webhook.go: as MX sees it.
 //   - deadletters.go, forget.go, doctor.go: for whoever operates it. veil.go keeps

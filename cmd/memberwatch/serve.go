@@ -91,6 +91,7 @@ func serveWith(ctx context.Context, c config, log *slog.Logger, up func(serving)
 	log.Info("serving", "version", version, "mx", w.mx.Host(), "prefix", c.Bus.SubjectPrefix, "http", port.Addr().String())
 	draining := context.AfterFunc(ctx, health.Drain) // readiness goes first
 	defer draining()
+	releaseStart(log)
 	if err := up(serving{nats: c.Bus.URL, http: port.Addr().String()}); err != nil {
 		return err
 	}

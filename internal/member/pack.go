@@ -3,8 +3,6 @@ package member
 import (
 	"cmp"
 	"encoding/binary"
-	"math"
-	"math/bits"
 	"time"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -16,7 +14,7 @@ import (
 //	revision    uvarint
 //	error code  varint
 //	times       varint seconds since 1970, varint nanoseconds; each
-//	texts       uvarint length, then the bytes; each
+//	texts       as [Words.Append] does; each
 //	use_cases   uvarint count, then so many texts
 //	missing     likewise
 //
@@ -24,9 +22,12 @@ import (
 
 const (
 	textCount = 11
+	ownCount  = 2 // of the texts are the member's alone, and so no words
 	flagCount = 6
 	timeCount = 2
 )
+
+const notPacked = "member: unpacking what Pack did not return"
 
 // The bits of the mask.
 const (
@@ -46,9 +47,6 @@ const (
 const (
 	_        = mask(1) << (maskBits - 1) // does not compile when there are too many bits
 	maskSize = 4
-
-	// headSize is the most that everything before the texts takes.
-	headSize = maskSize + (2+2*timeCount)*binary.MaxVarintLen64
 )
 
 type mask uint32
@@ -81,19 +79,18 @@ func timesOf(m *events.Member) [timeCount]**time.Time {
 	return [...]**time.Time{&m.AggregatedAt, &m.SuccessfullyAggregatedAt}
 }
 
-// Pack returns front, followed by everything in the state except the two guids,
-// which its key has, for [Unpack]. The bytes are one new allocation of exactly
-// their length, some 30 more than front and the texts have, and hold no pointer
-// for the garbage collector to follow: that is what makes remembering very many
-// members cheap.
-func (s *State) Pack(front []byte) []byte {
+// Pack appends to b everything in the state except the two guids, which its key
+// has, for [Unpack] with the same words: some 30 bytes and the texts that are no
+// words. They hold no pointer for the garbage collector to follow; that is what
+// makes remembering very many members cheap.
+func (s *State) Pack(b []byte, words *Words) []byte {
 	var (
 		snapshot = &s.Snapshot
 		status   = (*string)(snapshot.ConnectionStatus)
 		fault    = cmp.Or(snapshot.Error, new(events.Error))
 		texts    = textsOf(snapshot, &status, fault)
 		m        mask
-		room     [headSize]byte
+		start    = len(b)
 	)
 	m.put(oauthRequiredBit, s.OAuthRequired)
 	m.put(provisionalBit, s.Provisional)
@@ -107,63 +104,42 @@ func (s *State) Pack(front []byte) []byte {
 		m.put(flagsBit+2*i+1, isTrue(*f))
 	}
 
-	head := binary.AppendUvarint(room[:maskSize], s.Revision)
+	b = append(b, make([]byte, maskSize)...)
+	b = binary.AppendUvarint(b, s.Revision)
 	if fault.Code != nil {
-		head = binary.AppendVarint(head, int64(*fault.Code))
+		b = binary.AppendVarint(b, int64(*fault.Code))
 	}
 	for i, t := range timesOf(snapshot) {
 		m.put(timesBit+i, *t != nil)
 		if *t != nil {
-			head = binary.AppendVarint(head, (*t).Unix())
-			head = binary.AppendVarint(head, int64((*t).Nanosecond()))
+			b = binary.AppendVarint(b, (*t).Unix())
+			b = binary.AppendVarint(b, int64((*t).Nanosecond()))
 		}
 	}
-	size := len(front) + len(head) + listSize(snapshot.UseCases) + listSize(snapshot.Missing)
 	for i, t := range texts {
 		m.put(textsBit+i, *t != nil)
-		if *t != nil {
-			size += textSize(**t)
-		}
-	}
-	binary.LittleEndian.PutUint32(head, uint32(m))
-
-	b := append(append(make([]byte, 0, size), front...), head...)
-	for _, t := range texts {
-		if *t != nil {
+		switch {
+		case *t == nil:
+		case i < ownCount:
 			b = appendText(b, **t)
+		default:
+			b = words.Append(b, **t)
 		}
 	}
-	b = appendList(b, snapshot.UseCases)
-	return appendList(b, snapshot.Missing)
-}
-
-func textSize(s string) int { return uvarintSize(len(s)) + len(s) }
-
-func listSize(list []string) int {
-	if list == nil {
-		return 0
-	}
-	size := uvarintSize(len(list))
-	for _, s := range list {
-		size += textSize(s)
-	}
-	return size
-}
-
-func uvarintSize(n int) int { return (bits.Len(uint(n)|1) + 6) / 7 } // 7 bits to a byte
-
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	b = words.appendList(b, snapshot.UseCases)
+	b = words.appendList(b, snapshot.Missing)
+	binary.LittleEndian.PutUint32(b[start:], uint32(m))
+	return b
 }
 
 // appendList appends nothing for nil, which the mask tells from an empty list.
-func appendList(b []byte, list []string) []byte {
+func (w *Words) appendList(b []byte, list []string) []byte {
 	if list == nil {
 		return b
 	}
 	b = binary.AppendUvarint(b, uint64(len(list)))
 	for _, s := range list {
-		b = appendText(b, s)
+		b = w.Append(b, s)
 	}
 	return b
 }
@@ -178,13 +154,13 @@ type values struct {
 	useCases [2]string // as many as MX has
 }
 
-// Unpack returns the state of the member k that [State.Pack] made b of, its
-// times in UTC. It shares no memory with b, takes no more than four allocations,
-// and panics when b is not what Pack returned.
-func Unpack(b []byte, k events.Key) State {
+// Unpack returns the state of the member k that [State.Pack] made b of with the
+// same words, its times in UTC. It shares no memory with b, takes no more than
+// four allocations, and panics when b is not what Pack returned.
+func Unpack(b []byte, k events.Key, words *Words) State {
 	var (
 		m      = mask(binary.LittleEndian.Uint32(b))
-		r      = reader{b: b, s: string(b), at: maskSize}
+		r      = reader{b: b, s: string(b), at: maskSize, words: words}
 		v      = new(values)
 		status *string
 	)
@@ -234,9 +210,10 @@ func Unpack(b []byte, k events.Key) State {
 // reader reads a packed state. Every read moves on by at least a byte or panics,
 // so that none goes on for ever, whatever the bytes are.
 type reader struct {
-	b  []byte
-	s  string // a copy of b: what every text is a part of
-	at int
+	b     []byte
+	s     string // a copy of b: what every text is a part of that is no word
+	at    int
+	words *Words
 }
 
 func (r *reader) uvarint() uint64 {
@@ -253,30 +230,23 @@ func (r *reader) varint() int64 {
 
 func (r *reader) skip(n int) {
 	if n <= 0 {
-		panic("member: unpacking what Pack did not return")
+		panic(notPacked)
 	}
 	r.at += n
 }
 
-// length is that of a text in bytes or of a list in texts, of which each takes
-// a byte or more: so there can be no more of them than there are bytes.
-func (r *reader) length() int {
-	n := r.uvarint()
-	if n > math.MaxInt || int(n) > len(r.b) {
-		panic("member: unpacking what Pack did not return")
-	}
-	return int(n)
-}
-
-func (r *reader) text() string {
-	n := r.length()
-	r.at += n
-	return r.s[r.at-n : r.at]
+func (r *reader) text() (text string) {
+	text, r.at = r.words.Text(r.b, r.s, r.at)
+	return text
 }
 
 // list reads a list into room when that is enough. The result is not nil.
 func (r *reader) list(room []string) []string {
-	n := r.length()
+	count := r.uvarint()
+	if count > uint64(len(r.b)) { // each takes a byte or more
+		panic(notPacked)
+	}
+	n := int(count) //nolint:gosec // As above.
 	if n > len(room) {
 		room = make([]string, n)
 	}

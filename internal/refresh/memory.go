@@ -42,6 +42,7 @@ type memory struct {
 	seed maphash.Seed
 
 	mu    sync.Mutex
+	words *member.Words
 	slots []slot
 	index map[uint64]int32 // of slots, by the hash of the key
 	hand  int
@@ -54,7 +55,7 @@ type slot struct {
 }
 
 func newMemory(most int) *memory {
-	return &memory{most: most, seed: maphash.MakeSeed(), index: make(map[uint64]int32)}
+	return &memory{most: most, seed: maphash.MakeSeed(), words: member.NewWords(), index: make(map[uint64]int32)}
 }
 
 func (m *memory) hash(k events.Key) uint64 { return maphash.Comparable(m.seed, k) }
@@ -62,15 +63,13 @@ func (m *memory) hash(k events.Key) uint64 { return maphash.Comparable(m.seed, k
 func (m *memory) recall(k events.Key) *known {
 	hash := m.hash(k)
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	i, ok := m.index[hash]
 	if !ok {
-		m.mu.Unlock()
 		return nil
 	}
 	m.slots[i].used = true
-	b := m.slots[i].record
-	m.mu.Unlock()
-	return unpack(b, k)
+	return unpack(m.slots[i].record, k, m.words)
 }
 
 // remember keeps s, unless something is left to announce: that has to be looked
@@ -83,10 +82,10 @@ func (m *memory) remember(k events.Key, s *known) {
 		m.forget(k)
 		return
 	}
-	b := pack(k, s)
 	hash := m.hash(k)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	b := pack(k, s, m.words)
 	i, ok := m.index[hash]
 	if !ok {
 		i = m.room()

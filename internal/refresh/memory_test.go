@@ -103,8 +103,8 @@ func TestMemoryReturnsAllThatItWasGiven(t *testing.T) {
 
 func TestMemoryDoesNotTakeAnotherMembersRecordForItsOwn(t *testing.T) {
 	t.Parallel()
-	b := pack(keyNumber(t, 1), alive(1))
-	if got := unpack(b, keyNumber(t, 2)); got != nil {
+	b := pack(keyNumber(t, 1), alive(1), core.NewWords())
+	if got := unpack(b, keyNumber(t, 2), core.NewWords()); got != nil {
 		t.Errorf("a record whose hash is the same was taken for the member's: %+v", got)
 	}
 }
