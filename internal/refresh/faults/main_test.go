@@ -1,27 +1,17 @@
 package faults
 
 import (
-	"flag"
 	"os"
 	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/memberwatch/memberwatch/internal/bus/embedded/embeddedtest"
 )
 
-// atOnce is how many cases run at a time, whatever the number of processors: most
-// of a case is waiting for a message to come again.
-const atOnce = 32
-
 func TestMain(m *testing.M) {
-	flag.Parse()
-	chosen := false
-	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
-	if !chosen {
-		if err := flag.Set("test.parallel", strconv.Itoa(atOnce)); err != nil {
-			panic(err)
-		}
-	}
+	embeddedtest.AtOnce(32)
 	goleak.VerifyTestMain(m)
 }
 
