@@ -1,15 +1,13 @@
 package bus
 
 import (
-	"encoding/base64"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"mime"
-	"net/url"
 	"regexp"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 
@@ -94,126 +92,30 @@ func agree(field string, inBody *string, inSubject string) error {
 // CloudEvent that it is by the rules of the CloudEvents NATS binding.
 func unwrap(h nats.Header, body []byte, r *request) ([]byte, error) {
 	contentType := header(h, headerContentType)
-	lower := strings.ToLower(strings.TrimSpace(contentType))
 	switch {
-	case strings.HasPrefix(lower, "application/cloudevents"):
+	case hasPrefixFold(strings.TrimSpace(contentType), "application/cloudevents"):
 		media, _, err := mime.ParseMediaType(contentType)
 		if err != nil || (media != events.ContentType && media != "application/cloudevents") {
 			return nil, fmt.Errorf("Content-Type: %q; of CloudEvents formats only %s is understood", contentType, events.ContentType)
 		}
-		return structured(body, r)
-	case header(h, "ce-specversion") != "":
-		return binary(h, lower, body, r)
+		members, err := membersOf(body)
+		if err != nil {
+			return nil, fmt.Errorf("cloudevent: %w", explain(err))
+		}
+		return structured(members, r)
+	case isBinary(h):
+		return binary(h, body, r)
 	}
-	var probe struct {
-		SpecVersion *string `json:"specversion"`
+	// Sent without the header, as from before NATS had any. Nearly every command is
+	// no event, and need not be parsed twice: the name cannot be there unless it is
+	// seen, or spelled with escapes.
+	if !bytes.Contains(body, []byte(`"specversion"`)) && !bytes.Contains(body, []byte(`\u`)) {
+		return body, nil
 	}
-	if json.Unmarshal(body, &probe) == nil && probe.SpecVersion != nil {
-		return structured(body, r) // sent without the header: what else could it be
+	if members, err := membersOf(body); err == nil && !isNull(members["specversion"]) {
+		return structured(members, r)
 	}
 	return body, nil
-}
-
-// structured reads a CloudEvent that is the body.
-func structured(body []byte, r *request) ([]byte, error) {
-	var ce struct {
-		SpecVersion     string          `json:"specversion"`
-		ID              string          `json:"id"`
-		Source          string          `json:"source"`
-		Type            string          `json:"type"`
-		DataContentType *string         `json:"datacontenttype"`
-		Data            json.RawMessage `json:"data"`
-		DataBase64      *string         `json:"data_base64"`
-		Traceparent     string          `json:"traceparent"`
-		Tracestate      string          `json:"tracestate"`
-	}
-	if err := json.Unmarshal(body, &ce); err != nil {
-		return nil, fmt.Errorf("cloudevent: %w", explain(err))
-	}
-	if err := checkEnvelope(ce.SpecVersion, ce.ID, ce.Source, ce.Type); err != nil {
-		return nil, err
-	}
-	if ce.DataContentType != nil {
-		if err := checkJSON("datacontenttype", *ce.DataContentType); err != nil {
-			return nil, err
-		}
-	}
-	r.take(ce.Traceparent, ce.Tracestate)
-	if ce.DataBase64 != nil {
-		data, err := base64.StdEncoding.DecodeString(*ce.DataBase64)
-		if err != nil {
-			return nil, errors.New("data_base64: is not base64")
-		}
-		return data, nil
-	}
-	if string(ce.Data) == "null" {
-		return nil, nil
-	}
-	return ce.Data, nil
-}
-
-// binary reads a CloudEvent whose attributes are headers and whose data is the body.
-func binary(h nats.Header, contentType string, body []byte, r *request) ([]byte, error) {
-	var bad error
-	attribute := func(name string) string {
-		v, err := decodeHeader(header(h, "ce-"+name))
-		if err != nil {
-			bad = errors.Join(bad, fmt.Errorf("ce-%s: %w", name, err))
-		}
-		return v
-	}
-	err := checkEnvelope(attribute("specversion"), attribute("id"), attribute("source"), attribute("type"))
-	media := attribute("datacontenttype")
-	traceparent, tracestate := attribute("traceparent"), attribute("tracestate")
-	if bad != nil {
-		return nil, bad
-	}
-	if err != nil {
-		return nil, err
-	}
-	if media != "" {
-		if err := checkJSON("ce-datacontenttype", media); err != nil {
-			return nil, err
-		}
-	}
-	if contentType != "" {
-		if err := checkJSON(headerContentType, contentType); err != nil {
-			return nil, err
-		}
-	}
-	r.take(traceparent, tracestate)
-	return body, nil
-}
-
-// take prefers the trace of the CloudEvent, which is that of whoever asked, to
-// that of the message's last hop.
-func (r *request) take(traceparent, tracestate string) {
-	if traceparent != "" {
-		r.traceparent, r.tracestate = traceparent, tracestate
-	}
-}
-
-func checkEnvelope(specVersion, id, source, typ string) error {
-	switch {
-	case specVersion != "1.0":
-		return fmt.Errorf("specversion: %q; want 1.0", short(specVersion))
-	case typ != events.CommandType:
-		return fmt.Errorf("type: %q; want %s", short(typ), events.CommandType)
-	case id == "":
-		return errors.New("id: missing; a CloudEvent has one")
-	case source == "":
-		return errors.New("source: missing; a CloudEvent has one")
-	}
-	return nil
-}
-
-// checkJSON accepts JSON media types, those with the +json suffix included.
-func checkJSON(field, contentType string) error {
-	media, _, err := mime.ParseMediaType(contentType)
-	if err != nil || (media != "application/json" && media != "text/json" && !strings.HasSuffix(media, "+json")) {
-		return fmt.Errorf("%s: %q; want application/json", field, short(contentType))
-	}
-	return nil
 }
 
 // header returns a header's value whatever the case of its name: NATS compares
@@ -228,31 +130,6 @@ func header(h nats.Header, name string) string {
 		}
 	}
 	return ""
-}
-
-// decodeHeader undoes, in the binding's order, the quotes that older senders put
-// around values, and one round of percent-encoding. An encoding that is none is
-// taken as it stands; one of what is no UTF-8 the binding wants refused.
-func decodeHeader(v string) (string, error) {
-	if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
-		var b strings.Builder
-		for inner := v[1 : len(v)-1]; inner != ""; inner = inner[1:] {
-			if inner[0] == '\\' && len(inner) > 1 {
-				inner = inner[1:]
-			}
-			b.WriteByte(inner[0])
-		}
-		v = b.String()
-	}
-	if strings.Contains(v, "%") {
-		if d, err := url.PathUnescape(v); err == nil {
-			v = d
-		}
-	}
-	if !utf8.ValidString(v) {
-		return "", errors.New("is not UTF-8")
-	}
-	return v, nil
 }
 
 // explain says what is wrong with JSON in terms of its fields.
