@@ -39,12 +39,21 @@
 // it. An upgrade, within a major version,
 //
 //   - may add types, optional fields of commands and requests, fields of everything
-//     else, attributes, values of an enumeration, categories of dead letters, codes
-//     of errors, subjects;
+//     else, attributes, subjects, and values of an enumeration: actors and kinds of
+//     action, outcomes, categories of dead letters, codes of errors;
+//   - may drop or loosen a rule of commands and requests;
 //   - never removes, renames or retypes a field, lets one be missing or null that
-//     never was, requires one that was not, narrows an enumeration, a pattern or a
-//     range, or moves a type to another subject or stream;
+//     never was, requires one that was not, takes a value out of an enumeration, or
+//     moves a type to another subject, stream or media type;
+//   - never tightens a rule of commands and requests, and changes none of what it
+//     sends: a format, pattern, length, range, constant or condition there is kept
+//     by what streams hold, and relied on by who reads them;
 //   - reads every event that an older version wrote: streams keep them for years.
+//
+// Enumerations of what the service sends are therefore open in the schemas: each
+// lists the values known so far and has a pattern that later ones match, so that a
+// validator with an older schema refuses none. Do with a value that you do not know
+// what you do with one that does not concern you.
 //
 // A status that MX adds makes a new type ("member." and its name) at once, without
 // an upgrade; it has the schema of member events in general until a version knows
@@ -60,8 +69,9 @@
 //
 // Tests hold this. The golden files, one of each message as it once was on the
 // wire, are added to and never edited, as their committed digests show; all of
-// them must go on decoding. Package schemas/compat compares schemas and digests
-// with those of the last release and names the field of a change that breaks.
+// them must go on decoding. Package schemas/compat compares the schemas, the subjects
+// and streams in the AsyncAPI document, and the digests, with those of the last
+// release, and names the field of a change that breaks.
 //
 // The package imports the standard library and the CloudEvents SDK's event
 // package, nothing else, so that depending on it stays cheap.

@@ -28,8 +28,11 @@ func (d *apiDocument) requests(t *testing.T, s events.Subjects) {
 		Headers: object{
 			"type": "object", "required": []string{events.APIErrorCodeHeader, events.APIErrorHeader},
 			"properties": object{
-				events.APIErrorCodeHeader: object{"enum": events.APICodes(), "description": meanings(events.APICodes())},
-				events.APIErrorHeader:     object{"type": "string", "description": "The same in words, as in the body's message."},
+				events.APIErrorCodeHeader: object{
+					"type": "string", "anyOf": []object{{"enum": events.APICodes()}, {"pattern": "^[0-9]{3}$"}},
+					"description": meanings(events.APICodes()) + " A later version may know more of them.",
+				},
+				events.APIErrorHeader: object{"type": "string", "description": "The same in words, as in the body's message."},
 			},
 		},
 		Payload: payload("api.error"), Examples: []apiExample{refusal(t)},

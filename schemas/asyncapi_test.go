@@ -147,8 +147,8 @@ func asyncAPI(t *testing.T) []byte {
 			Description: "What happens to the connections of people to their banks that MX holds, as CloudEvents 1.0 in structured JSON " +
 				"on NATS JetStream, and the commands that have a member read again.\n\n" +
 				"Operations are those of the service: what it sends you receive. `" + events.DefaultPrefix + "` stands for the " +
-				"installation's SUBJECT_PREFIX; stream names begin with it in upper case. Within a major version types and fields " +
-				"are only added: ignore what you do not know.",
+				"installation's SUBJECT_PREFIX; stream names begin with it in upper case. Within a major version types, fields, " +
+				"attributes and values of enumerations are only added: ignore what you do not know.",
 			License: map[string]string{"name": "Apache-2.0"},
 			Tags: []apiTag{
 				{"event", "something happened to a member; stored on " + s.EventStream()},
@@ -178,7 +178,7 @@ func asyncAPI(t *testing.T) []byte {
 				"user":        {"description": "MX's guid of the user, or the partner's own id of letters, digits, _ and -.", "examples": []string{"USR-fa7537f3-48aa-a683-a02a-b18940482f54"}},
 				"member":      {"description": "MX's guid of the member, or the partner's own id.", "examples": []string{"MBR-7c6f361b-e582-15b6-60c0-358f12466b4b"}},
 				"command_id":  {"description": "The command's own id, else its sequence in the stream.", "examples": []string{"cmd-7f3a"}},
-				"category":    {"description": "What has to be done about it.", "enum": events.Categories()},
+				"category":    {"description": "What has to be done about it. A later version may know more of them.", "examples": events.Categories()},
 				"type":        {"description": "The type without \"member.\"; a status that MX added later makes one of its own.", "examples": []string{"quarantined"}},
 			},
 			CorrelationIDs: map[string]object{

@@ -20,11 +20,13 @@
 //
 // # Compatibility
 //
-// Within v1, fields and types are only added. The schemas therefore allow fields
-// and attributes that they do not name, except those that the contract says are
-// never there: metadata, credentials, and an OAuth URI outside announcements.
-// Package compat holds every change against the schemas that were released, and
-// names the field of one that breaks.
+// Within v1, fields, types and values of enumerations are only added. The schemas
+// therefore allow fields and attributes that they do not name, except those that the
+// contract says are never there: metadata, credentials, and an OAuth URI outside
+// announcements. And an enumeration of what the service sends is an anyOf of the
+// values known so far and a pattern that every later one matches. Package compat
+// holds every change against the schemas and the AsyncAPI document that were
+// released, and names the field of one that breaks.
 package schemas
 
 import (

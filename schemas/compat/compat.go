@@ -1,26 +1,36 @@
-// Package compat tells whether a change of the JSON Schemas breaks the contract.
+// Package compat tells whether a change of the JSON Schemas, or of the places
+// where messages are found, breaks the contract.
 //
 // Streams keep messages for years, and consumers are written against the schemas
 // that were there at the time. So two things must hold of every change within a
 // major version: what was valid stays valid, and what a consumer could rely on
 // stays there. [Check] compares two versions of the schemas and names the field of
-// each [Break]:
+// each [Break]. What a break is depends on who writes:
 //
-//   - a schema or a field that is gone, or may be missing where it was always there;
-//   - a field whose type differs, null included;
-//   - a field that is required now and was not;
-//   - an enumeration or a range that lost values, a constant, format or pattern
-//     that was added or is another one;
-//   - any other rule that was added or is another one.
+//   - Of output, which is everything that the service sends, both ends count. A
+//     rule that is tightened refuses what streams hold already; one that is
+//     loosened or dropped lets something through that no reader was written for.
+//     So no rule of a field changes at all: type, null, format, pattern, length,
+//     range, constant, list of values, whether it is always there, what it may not
+//     have beside itself, and every condition.
+//   - Of input, which is commands and requests, a rule that is tightened refuses
+//     what publishers send. Loosening or dropping one breaks nobody.
+//   - Of both, a schema or a field that is gone, and a reference to another schema
+//     that is gone or leads elsewhere.
 //
-// Adding fields, types of event and values to an enumeration, and dropping a rule,
-// are no breaks; nor is any change of a description or an example. Whether a
-// pattern only became wider is not something a program can know: such a change is
-// reported, and the answer to a right one is another field.
+// Adding is no break: fields, types of event, and values of an open enumeration,
+// which is an anyOf of the values known so far and a pattern that every later one
+// matches (see [openEnum]). A field that a schema names is new only if the schema
+// it refers to has no such field; else it is a rule more. Nor is any change of a
+// description or an example a break. Whether a pattern only became wider is not
+// something a program can know: such a change is reported, and the answer to a
+// right one is another field.
 //
-// The schemas of the last release, and the digests of its golden files, are in
-// testdata/released. A test holds those of the module against them. A release
-// takes over the present ones with
+// [CheckAsyncAPI] does the same for channels: where each message is found.
+//
+// The schemas and the AsyncAPI document of the last release, and the digests of
+// its golden files, are in testdata/released. A test holds those of the module
+// against them. A release takes over the present ones with
 //
 //	go test ./schemas/compat -release
 //
@@ -53,9 +63,12 @@ func (b Break) String() string {
 
 // Check compares schemas as released with those that are to follow, both by
 // file name, and returns every break in the order of file and field. Schemas named
-// in input are of messages that consumers send: of those nobody relies on a field
-// being there.
+// in input are of messages that others send to the service.
 func Check(released, next map[string][]byte, input ...string) ([]Break, error) {
+	before, err := parseAll(released)
+	if err != nil {
+		return nil, fmt.Errorf("reading released schemas: %w", err)
+	}
 	var all []Break
 	for _, name := range slices.Sorted(maps.Keys(released)) {
 		text, ok := next[name]
@@ -63,16 +76,12 @@ func Check(released, next map[string][]byte, input ...string) ([]Break, error) {
 			all = append(all, Break{name, "", "the schema is gone"})
 			continue
 		}
-		before, err := parse(released[name])
-		if err != nil {
-			return nil, fmt.Errorf("reading released schema %s: %w", name, err)
-		}
 		after, err := parse(text)
 		if err != nil {
 			return nil, fmt.Errorf("reading schema %s: %w", name, err)
 		}
-		c := &comparison{schema: name, before: before, after: after, input: slices.Contains(input, name)}
-		if err := c.compare("", before, after); err != nil {
+		c := &comparison{schema: name, released: before, before: before[name], after: after, input: slices.Contains(input, name)}
+		if err := c.compare("", before[name], after, nil); err != nil {
 			return nil, fmt.Errorf("comparing schema %s: %w", name, err)
 		}
 		all = append(all, c.breaks...)
@@ -82,6 +91,18 @@ func Check(released, next map[string][]byte, input ...string) ([]Break, error) {
 
 // node is a JSON Schema, or a part of one, that is an object.
 type node = map[string]any
+
+func parseAll(texts map[string][]byte) (map[string]node, error) {
+	all := make(map[string]node, len(texts))
+	for name, text := range texts {
+		n, err := parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		all[name] = n
+	}
+	return all, nil
+}
 
 func parse(text []byte) (n node, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -95,7 +116,8 @@ func parse(text []byte) (n node, err error) {
 // comparison is that of one file.
 type comparison struct {
 	schema        string
-	before, after node // the whole files, which references lead into
+	released      map[string]node // all files, which references lead to
+	before, after node            // the whole file
 	input         bool
 	breaks        []Break
 }
@@ -104,8 +126,9 @@ func (c *comparison) report(field, format string, args ...any) {
 	c.breaks = append(c.breaks, Break{c.schema, field, fmt.Sprintf(format, args...)})
 }
 
-// compare compares the schema of one field.
-func (c *comparison) compare(field string, before, after any) error {
+// compare compares the schema of one field. inherited are the schemas of other
+// files that were in force for it beside its own.
+func (c *comparison) compare(field string, before, after any, inherited []place) error {
 	was, err := view(c.before, before)
 	if err != nil {
 		return err
@@ -114,76 +137,62 @@ func (c *comparison) compare(field string, before, after any) error {
 	if err != nil {
 		return err
 	}
+	if inherited, err = c.inherit(inherited, was); err != nil {
+		return err
+	}
 	c.types(field, was, is)
 	c.required(field, was, is)
 	c.values(field, was, is)
 	c.bounds(field, was, is)
 	c.rules(field, was, is)
-	for _, keyword := range []string{"items", "additionalProperties"} {
-		if _, ok := was[keyword].(node); ok && is[keyword] != nil {
-			if err := c.compare(field+"[]", was[keyword], is[keyword]); err != nil {
-				return err
-			}
+	for _, keyword := range elements() {
+		if !bothSchemas(was[keyword], is[keyword]) {
+			continue // compared as a rule
+		}
+		if err := c.compare(field+"[]", was[keyword], is[keyword], nil); err != nil {
+			return err
 		}
 	}
-	old, added := fields(was), fields(is)
-	for _, name := range slices.Sorted(maps.Keys(old)) {
+	return c.fields(field, fields(was), fields(is), inherited)
+}
+
+// fields compares the fields of an object.
+func (c *comparison) fields(field string, old, added node, inherited []place) error {
+	names := maps.Clone(old)
+	if names == nil {
+		names = node{}
+	}
+	maps.Copy(names, added)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		path := strings.TrimPrefix(field+"."+name, ".")
-		next, ok := added[name]
-		if !ok {
-			if !forbids(old[name]) {
-				c.report(path, "the field is gone")
-			}
+		base, err := below(inherited, name)
+		if err != nil {
+			return err
+		}
+		before, had := old[name]
+		after, has := added[name]
+		switch {
+		case had && has:
+		case len(base) > 0 && had: // what another file says of it goes on
+			before, after = beyond(base, before), node{}
+		case len(base) > 0:
+			before, after = node{}, beyond(base, after)
+		case has:
+			continue // new
+		case !forbids(before):
+			c.report(path, "the field is gone")
+			continue
+		case c.input:
+			continue
+		default:
+			c.report(path, "it was never there and may be now")
 			continue
 		}
-		if err := c.compare(path, old[name], next); err != nil {
+		if err := c.compare(path, before, after, base); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// view is a schema with what it refers to in the same file. References to other
-// files stay: those files are compared themselves.
-func view(file node, schema any) (node, error) {
-	n, ok := schema.(node)
-	if !ok {
-		return node{"schema": schema}, nil // true or false
-	}
-	ref, _ := n["$ref"].(string)
-	pointer, local := strings.CutPrefix(ref, "#/")
-	if !local {
-		return n, nil
-	}
-	var target any = file
-	for key := range strings.SplitSeq(pointer, "/") {
-		at, _ := target.(node)
-		if target, ok = at[key]; !ok {
-			return nil, fmt.Errorf("reference %s leads nowhere", ref)
-		}
-	}
-	base, err := view(file, target)
-	if err != nil {
-		return nil, err
-	}
-	out := maps.Clone(base)
-	for keyword, value := range n {
-		switch keyword {
-		case "$ref":
-		case "properties":
-			all := maps.Clone(fields(base))
-			if all == nil {
-				all = node{}
-			}
-			maps.Copy(all, fields(n))
-			out[keyword] = all
-		case "required":
-			out[keyword] = append(slices.Clone(list(base[keyword])), list(value)...)
-		default:
-			out[keyword] = value
-		}
-	}
-	return out, nil
 }
 
 // fields returns the schemas of an object's fields.

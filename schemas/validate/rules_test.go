@@ -53,8 +53,9 @@ func TestSchemasRefuseWhatTheContractForbids(t *testing.T) {
 		{"nothing changed", "member.quarantined", set("data.changed", []any{})},
 		{"changed is null", "member.connected", set("data.changed", nil)},
 		{"a change told twice", "member.connected", set("data.changed", []any{"connection_status", "connection_status"})},
-		{"an unknown actor", "member.connected", set("data.action.actor", "robot")},
-		{"an unknown kind of action", "member.connected", set("data.action.kind", "dance")},
+		{"an actor in capitals", "member.connected", set("data.action.actor", "User")},
+		{"a kind of action that is two words", "member.connected", set("data.action.kind", "call us")},
+		{"a kind of action without a name", "member.connected", set("data.action.kind", "")},
 		{"a need that is null", "member.connected", set("data.oauth_required", nil)},
 		{"an observation without a time", "member.connected", set("data.observed_at", "")},
 
@@ -114,7 +115,7 @@ func TestSchemasRefuseWhatTheContractForbids(t *testing.T) {
 		{"a result with another schema", "member.refresh.result.changed", set("dataschema", events.TypePending.SchemaID())},
 		{"a result from elsewhere", "member.refresh.result.changed", set("source", "/mx")},
 		{"a result of no command", "member.refresh.result.changed", set("subject", "")},
-		{"an unknown outcome", "member.refresh.result.failed", set("data.outcome", "lost")},
+		{"an outcome in capitals", "member.refresh.result.failed", set("data.outcome", "LOST")},
 		{"a change without an event", "member.refresh.result.changed", drop("data.event_id")},
 		{"a change without its type", "member.refresh.result.changed", drop("data.event_type")},
 		{"a change without a revision", "member.refresh.result.changed", drop("data.revision")},
@@ -129,7 +130,7 @@ func TestSchemasRefuseWhatTheContractForbids(t *testing.T) {
 		{"a guid with dots", "member.refresh.result.unchanged", set("data.member_guid", "a.b")},
 
 		// The dead letter.
-		{"an unknown category", "deadletter", set("category", "boring")},
+		{"a category that is no token", "deadletter", set("category", "a.b")},
 		{"a body that is not base64", "deadletter", set("body", "{}")},
 		{"a body too long", "deadletter", set("body", strings.Repeat("A", (events.MaxDeadLetterBody+2)/3*4+4))},
 		{"a negative size", "deadletter", set("body_size", -1)},
@@ -153,6 +154,7 @@ func TestSchemasRefuseWhatTheContractForbids(t *testing.T) {
 		{"a way back that is a path", "api.oauth_uri.request", set("client_redirect_url", "/done")},
 		{"a scheme with a colon", "api.oauth_uri.request", set("ui_message_webview_url_scheme", "myapp:")},
 		{"an answer that failed", "api.refresh.response", set("result.outcome", "failed")},
+		{"an answer about a member that MX does not know", "api.refresh.response", set("result.outcome", "not_found")},
 		{"an answer about nobody", "api.refresh.response.no_state", drop("result.member_guid")},
 		{"an answer without its state", "api.refresh.response", drop("state")},
 		{"a state without a member", "api.refresh.response", drop("state.member")},
@@ -162,7 +164,7 @@ func TestSchemasRefuseWhatTheContractForbids(t *testing.T) {
 		{"a type with a prefix", "api.get.response", set("event_type", "com.example.member.pending")},
 		{"an empty URI", "api.oauth_uri.response", set("oauth_window_uri", "")},
 		{"a URI that is a path", "api.oauth_uri.response", set("oauth_window_uri", "/authorize")},
-		{"an unknown code", "api.error", set("code", "418")},
+		{"a code that is none", "api.error", set("code", "teapot")},
 		{"a code that is a number", "api.error", set("code", 400)},
 		{"an error without words", "api.error", set("message", "")},
 	}

@@ -59,6 +59,60 @@ func TestUnknownFieldsAndAttributesAreTolerated(t *testing.T) {
 	}
 }
 
+// TestNewerValuesOfEnumerationsAreTolerated: within v1 enumerations grow, and a
+// consumer may validate and decode with something older than the service.
+func TestNewerValuesOfEnumerationsAreTolerated(t *testing.T) {
+	t.Parallel()
+	v := validator(t)
+	event := func(raw []byte) (string, error) {
+		e, err := events.Decode(raw)
+		return string(e.Data.Action.Actor) + " " + string(e.Data.Action.Kind), err
+	}
+	result := func(raw []byte) (string, error) {
+		r, err := events.DecodeResult(raw)
+		return string(r.Outcome), err
+	}
+	letter := func(raw []byte) (string, error) {
+		var l events.DeadLetter
+		err := json.Unmarshal(raw, &l)
+		return string(l.Category), err
+	}
+	refusal := func(raw []byte) (string, error) {
+		var e events.APIError
+		err := json.Unmarshal(raw, &e)
+		return string(e.Code), err
+	}
+	refreshed := func(raw []byte) (string, error) {
+		var r events.RefreshResponse
+		err := json.Unmarshal(raw, &r)
+		return string(r.Result.Outcome) + " " + string(r.State.Action.Kind), err
+	}
+	for _, tc := range []struct {
+		name, place, value string
+		decode             func([]byte) (string, error)
+		want               string
+	}{
+		{"member.pending.json", "data.action.actor", "partner", event, "partner authorize"},
+		{"member.pending.json", "data.action.kind", "accept_terms", event, "user accept_terms"},
+		{"member.refresh.result.unchanged.json", "data.outcome", "postponed", result, "postponed"},
+		{"deadletter.json", "category", "expired", letter, "expired"},
+		{"api.error.json", "code", "429", refusal, "429"},
+		{"api.refresh.response.no_state.json", "result.outcome", "postponed", nil, ""},
+		{"api.refresh.response.json", "state.action.kind", "accept_terms", refreshed, "changed accept_terms"},
+	} {
+		raw := mutated(t, tc.name, set(tc.place, tc.value))
+		if err := checkAs(v, tc.name)(raw); err != nil {
+			t.Errorf("%s with %s %q: %v", tc.name, tc.place, tc.value, err)
+		}
+		if tc.decode == nil {
+			continue
+		}
+		if got, err := tc.decode(raw); err != nil || got != tc.want {
+			t.Errorf("%s with %s %q is decoded as %q, %v; want %q", tc.name, tc.place, tc.value, got, err, tc.want)
+		}
+	}
+}
+
 func TestEventOfANewerTypeIsHeldAgainstTheGeneralSchema(t *testing.T) {
 	t.Parallel()
 	v := validator(t)
