@@ -66,6 +66,18 @@ const (
 	StreamOAuth  Stream = "OAUTH"  // announcements; the only place where an OAuth URI exists
 )
 
+// What says, for documents, what a stream carries and how often; empty for a
+// stream that is not one of these.
+func (s Stream) What() string {
+	switch s {
+	case StreamEvents:
+		return "one event per change, never per read"
+	case StreamOAuth:
+		return "the need to authorize, with `oauth_window_uri`; who may read this stream may read URIs"
+	}
+	return ""
+}
+
 // Entry is one row of the catalog.
 type Entry struct {
 	Type   Type
