@@ -32,16 +32,55 @@ What memberwatch publishes and takes, for consumers in any language. Events are
 - ` + "`memberwatch catalog --export DIR`" + ` writes this folder; Go programs find it in package
   ` + "`schemas`" + `, and a kit for consumers in ` + "`events/client`" + `.
 
-Three things to know. **Ignore what you do not know**: within v1, types, fields and
-attributes are only added. **Tell duplicates by ` + "`id`" + `**, delivery is at least once.
-**Keep the order per member**, by ` + "`data.revision`" + `: 1, 2, 3, without gap.
+Three things to know. **Ignore what you do not know**: within v1, types, fields,
+attributes and values of enumerations are only added. **Tell duplicates by ` + "`id`" + `**,
+delivery is at least once. **Keep the order per member**, by ` + "`data.revision`" + `: 1, 2, 3,
+without gap.
 
 In subjects ` + "`%[4]s`" + ` stands for the installation's SUBJECT_PREFIX, and stream names begin
 with it in upper case.
 
 `
 
-const readmeRequests = "NATS requests to the micro service `" + events.APIService + "`, as JSON; the answer comes to the reply subject. One that was\n" +
+// readmeInput says in words for any language what events/client does.
+const readmeInput = `## What your consumer should do with
+
+` + "`events/client`" + ` does all of this in Go; in another language it is for you to do.
+
+| It gets | It should |
+|---|---|
+| a field, an attribute or a value of an enumeration that it does not know | read on. The service is newer. Validate with the schemas you have: they let all of it pass. Have a default branch for actors, kinds of action, outcomes, categories and codes, and do nothing there that cannot be undone. |
+| a type it does not know | acknowledge it, or take it as any event: the data have the same shape, see [%[1]s](%[2]s/%[1]s). A prefix such as ` + "`com.example.`" + ` may stand in front of a type. |
+| a message that is no JSON, no CloudEvent, or whose data are broken | end it (` + "`+TERM`" + `), keep it somewhere, and tell somebody; or stop. No retry mends it, and one that throws without an answer gets it again for ever. |
+| a CloudEvent that is not about a member | acknowledge it |
+| an ` + "`id`" + ` that it has handled | acknowledge it, and do nothing. Delivery is at least once, also across restarts: who must not act twice keeps the id with what was done. |
+| an event that fails for a reason that may pass | not acknowledge it: a nak with a growing delay, and an end to that some day. Hold back the later events of the same member meanwhile, or compare revisions. |
+| an event that comes again after a later one of its member was handled | handle it: it was not handled before. At least once comes before order. Who keeps a state compares and lets the newer one stand. |
+| an older event after a newer one, from a stream that mirrors or gathers several | the same; or acknowledge it, if only the present counts. This service never publishes so. |
+| a gap in the revisions | go on. It does not get every type, or the history is trimmed; ` + "`data.member`" + ` is whole in each event. |
+
+An event is *newer* than what is known of its member if its ` + "`data.revision`" + ` is higher, or if its revision is 1
+and it was observed later (` + "`data.observed_at`" + `): that begins a new life of the member. Do not order by time
+otherwise: times have up to nine digits of a second, of which some languages keep three.
+
+`
+
+const readmeCommands = `A command is JSON, or a CloudEvent with it as data, or nothing but the long subject. By the CloudEvents NATS
+binding (1.0.3-wip) a message is an event
+
+- *structured*, if its Content-Type begins with ` + "`application/cloudevents`" + `, or it has none of these headers and its JSON
+  has a ` + "`specversion`" + `; JSON is the only format understood, and there are no batches;
+- *binary*, if any header begins with ` + "`ce-`" + `, in small or capital letters. Each attribute is one, percent-encoded;
+  the Content-Type counts for nothing then.
+
+An event has ` + "`specversion`" + ` 1.0, ` + "`type`" + ` ` + "`%[1]s`" + `, an ` + "`id`" + ` and a ` + "`source`" + ` that is a URI reference. ` + "`time`" + `, where
+given, is RFC 3339, ` + "`dataschema`" + ` an absolute URI, ` + "`datacontenttype`" + ` JSON; names are of a to z and 0 to 9; there is
+` + "`data`" + ` or ` + "`data_base64`" + `. Extensions are welcome. What breaks a rule becomes a dead letter (invalid) whose reason
+names the attribute or the field.
+
+`
+
+const readmeRequests = "NATS requests to the micro service `" + events.APIService + "`, as plain JSON and not as CloudEvents; the answer comes to the reply subject. One that was\n" +
 	"not served has the header `" + events.APIErrorCodeHeader + "` with a code, `" + events.APIErrorHeader + "` with words, and\n" +
 	"[both as its body](" + schemas.Version + "/" + schemas.APIError + "). An answer without them is the endpoint's.\n\n"
 
@@ -54,7 +93,10 @@ func readme(t *testing.T) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, readmeIntroduction, events.ContentType, schemas.AsyncAPIFile, schemas.Version, s.Prefix())
 	b.WriteString("## Events\n\n")
-	fmt.Fprintf(&b, "On stream `%s`, one per change; announcements, which carry the URI to authorize at, on `%s`.\n\n", s.EventStream(), s.OAuthStream())
+	for _, row := range [][2]string{{s.EventStream(), events.StreamEvents.What()}, {s.OAuthStream(), events.StreamOAuth.What()}} {
+		fmt.Fprintf(&b, "- On stream `%s`: %s.\n", row[0], row[1])
+	}
+	b.WriteString("\n")
 	b.WriteString("| Type | When | Subject |\n|---|---|---|\n")
 	for e := range events.Types() {
 		subject := strings.Replace(s.Events(), "*", e.Type.Token(), 1)
@@ -65,6 +107,7 @@ func readme(t *testing.T) []byte {
 		fmt.Fprintf(&b, "| [%s](%s/%s.json) | %s | `%s` |\n", e.Type, schemas.Version, e.Type, strings.ReplaceAll(e.When, "|", `\|`), subject)
 	}
 	fmt.Fprintf(&b, "\nA status that MX adds makes a type of its own, such as `member.quarantined`; its events match [%s](%[2]s/%[1]s).\n\n", schemas.Event, schemas.Version)
+	fmt.Fprintf(&b, readmeInput, schemas.Event, schemas.Version)
 	b.WriteString("## Commands, results, dead letters\n\n| What | Subject | Stream |\n|---|---|---|\n")
 	for _, row := range [][4]string{
 		{"refresh command", schemas.Command, s.Refresh(), s.CommandStream()},
@@ -74,7 +117,9 @@ func readme(t *testing.T) []byte {
 	} {
 		fmt.Fprintf(&b, "| [%s](%s/%s) | `%s` | %s |\n", row[0], schemas.Version, row[1], row[2], row[3])
 	}
-	b.WriteString("\n## Requests\n\n" + readmeRequests + "| Request | Subject | Answer | Refused with |\n|---|---|---|---|\n")
+	b.WriteString("\n")
+	fmt.Fprintf(&b, readmeCommands, events.CommandType)
+	b.WriteString("## Requests\n\n" + readmeRequests + "| Request | Subject | Answer | Refused with |\n|---|---|---|---|\n")
 	for _, e := range events.Endpoints() {
 		var codes []string
 		for _, c := range e.Codes {

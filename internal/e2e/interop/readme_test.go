@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/e2e/stack"
 )
 
@@ -34,16 +37,51 @@ func TestSubscribeSectionWorksAsPasted(t *testing.T) {
 	t.Run("js", func(t *testing.T) {
 		t.Parallel()
 		needNode(t)
-		dir := t.TempDir()
-		if err := os.Symlink(absolute(t, filepath.Join(scripts, "node_modules")), filepath.Join(dir, "node_modules")); err != nil {
-			t.Fatal(err)
-		}
-		script := filepath.Join(dir, "subscribe.mjs")
-		if err := os.WriteFile(script, pasted(t, "js", d), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		d.follow(t, exec.CommandContext(t.Context(), "node", script))
+		d.follow(t, exec.CommandContext(t.Context(), "node", newScript(t, d)))
 	})
+}
+
+// TestJavaScriptOfTheReadmeGoesOnAfterABrokenPayload: a message that no retry would
+// mend is ended, and what comes behind it is read.
+func TestJavaScriptOfTheReadmeGoesOnAfterABrokenPayload(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	i := newInstallation(t)
+	k, err := events.NewKey("USR-1", "MBR-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := events.New(i.subjects, events.TypeDenied, k, events.Data{
+		Member: events.Member{GUID: "MBR-1", UserGUID: "USR-1"}, Changed: []string{"guid"}, Revision: 1,
+		Action: events.Action{Actor: events.ActorUser, Kind: events.ActionUpdateCredentials}, ObservedAt: time.Unix(1, 0),
+	})
+	raw, err := good.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, payload := range []string{"{", "", "7", "null", `{"specversion":"1.0"}`, string(raw)} {
+		if err := i.publish(t.Context(), good, []byte(payload)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := run(t, exec.CommandContext(t.Context(), "node", newScript(t, &dev{nats: strings.TrimPrefix(i.url, "nats://")})))
+	for line := range lines {
+		if line == "member.denied MBR-1 update_credentials" {
+			break
+		}
+	}
+	var info *jetstream.ConsumerInfo
+	stack.Eventually(t, "every message is answered", func() bool {
+		c, err := i.js.Consumer(t.Context(), i.subjects.EventStream(), "shop-js")
+		if err != nil {
+			return false
+		}
+		info, err = c.Info(t.Context())
+		return err == nil && info.NumAckPending == 0 && info.NumPending == 0
+	})
+	if info.NumRedelivered != 0 {
+		t.Errorf("%d messages came again", info.NumRedelivered)
+	}
 }
 
 // pasted returns the code in the README's section on subscribing, byte for byte
@@ -68,6 +106,21 @@ func pasted(t *testing.T, language string, d *dev) []byte {
 		t.Fatalf("the code in %s does not end, or does not connect to %s", language, devNATS)
 	}
 	return []byte(strings.ReplaceAll(code, devNATS, d.nats))
+}
+
+// newScript saves the program in JavaScript beside the packages that it needs, and
+// returns its path.
+func newScript(t *testing.T, d *dev) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Symlink(absolute(t, filepath.Join(scripts, "node_modules")), filepath.Join(dir, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(dir, "subscribe.mjs")
+	if err := os.WriteFile(script, pasted(t, "js", d), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return script
 }
 
 // newModule builds a program in a module of its own that requires this one, and
