@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -53,7 +56,8 @@ subject and schema, and the subjects of everything else.
 
 With --config it prints the settings as a Markdown table instead, with --metrics
 the metrics. With --export it writes the contract into a directory: JSON Schemas, the AsyncAPI document and a
-description of both.`,
+description of both. It prints the path of each file. What has the same name is replaced; other files stay, and
+schemas among them that this version does not have are named on standard error.`,
 		Example: `  memberwatch catalog
   memberwatch catalog --config
   memberwatch catalog --metrics
@@ -85,7 +89,20 @@ func (p *program) export(dir string) error {
 	for _, path := range written {
 		fmt.Fprintln(p.stdout, path)
 	}
-	return err
+	if err != nil {
+		return err //nolint:wrapcheck // It says what it was doing.
+	}
+	// Whoever generates code from the directory takes all that is there.
+	there, err := os.ReadDir(filepath.Join(dir, schemas.Version))
+	if err != nil {
+		return fmt.Errorf("looking for other schemas: %w", err)
+	}
+	for _, file := range there {
+		if path := filepath.Join(dir, schemas.Version, file.Name()); !slices.Contains(written, path) {
+			fmt.Fprintf(p.stderr, "left as it is, not of this version: %s\n", path)
+		}
+	}
+	return nil
 }
 
 func (p *program) metrics(asJSON bool) error {
