@@ -5,7 +5,9 @@
 // running service; and the "subscribe" section of the README, copied and pasted
 // beside a running memberwatch dev.
 //
-// The JavaScript needs Node.js 18 or newer with npm. Where they are missing, or
-// the packages cannot be installed, these tests skip with a visible line;
-// REQUIRE_NODE=1 turns that into a failure.
+// The JavaScript needs Node.js 20.16 to 24 with npm: the CloudEvents SDK wants 20 or
+// newer and knows none after 24, the AsyncAPI parser wants 20.16. (The NATS client,
+// which is all that the README's program needs, runs on 18.) Where they are missing
+// or of another version, or the packages cannot be installed, these tests skip with
+// a visible line; REQUIRE_NODE=1 turns that into a failure.
 package interop

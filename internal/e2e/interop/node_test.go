@@ -62,8 +62,12 @@ var packages = sync.OnceValue(func() error {
 	defer cancel()
 	npm := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	npm.Dir = scripts
-	if out, err := npm.CombinedOutput(); err != nil {
+	out, err := npm.CombinedOutput()
+	if err != nil {
 		return fmt.Errorf("npm ci: %w\n%s", err, out)
+	}
+	if bytes.Contains(out, []byte("EBADENGINE")) {
+		return fmt.Errorf("this Node.js is of a version that not all packages support:\n%s", out)
 	}
 	return os.WriteFile(installed, []byte(sum), 0o600)
 })

@@ -20,7 +20,7 @@ for await (const m of messages) {
   const event = HTTP.toEvent({ headers: { "content-type": m.headers.get("Content-Type") }, body: m.string() });
   event.validate();
   valid(event.dataschema, m.json());
-  console.log(JSON.stringify({ subject: m.subject, event }));
+  console.log(JSON.stringify({ subject: m.subject, event, time: m.json().time })); // the SDK's times end at milliseconds
   await m.ackAck();
 }
 await nc.close();
