@@ -159,6 +159,7 @@ func TestWhatCannotBeServedHasACode(t *testing.T) {
 		{"not JSON", "hello", every, events.APIInvalid, "body: is not JSON"},
 		{"an array", "[]", every, events.APIInvalid, "want an object"},
 		{"too big", `{"user":"` + strings.Repeat("u", 65<<10) + `"}`, every, events.APIInvalid, "body: has"},
+		{"a CloudEvent", `{"specversion":"1.0","id":"1","source":"/app","type":"member.refresh","data":` + id + `}}`, every, events.APIInvalid, "user: missing"}, // requests are plain JSON
 		{"no ids", "{}", every, events.APIInvalid, "user: missing; give MX's guid or your own id; member: missing"},
 		{"bad ids", `{"user":"a b","member":".."}`, every, events.APIInvalid, "member:"},
 		{"a guid for subjects", `{"user":"USR-1","member":"MBR-*"}`, every, events.APIInvalid, "member:"},

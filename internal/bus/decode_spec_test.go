@@ -124,6 +124,8 @@ func TestCommandsAreReadAsTheNATSBindingSays(t *testing.T) {
 		"a schema that is relative, in JSON":   {nil, eventWith(`"dataschema":"/schemas/x"`), "dataschema:"},
 		"a schema with a space":                {binaryHeader("ce-dataschema", "urn:a%20b"), specBody, "dataschema:"},
 		"a schema":                             {nil, eventWith(`"dataschema":"https://github.com/memberwatch/memberwatch/schemas/v1/member.refresh.json"`), ""},
+		"a schema with a fragment":             {nil, eventWith(`"dataschema":"https://shop.example/x#y"`), ""},
+		"a number beyond 32 bits":              {nil, eventWith(`"number":1773480413000`), ""},
 		"JSON 2: a name in capitals":           {nil, eventWith(`"Novelty":"x"`), "Novelty: is no name"},
 		"JSON 2: a name with a line end":       {nil, eventWith(`"a\nb":"x"`), `a\nb: is no name`},
 		"JSON 2: a known name in capitals":     {nats.Header{"Content-Type": {"application/cloudevents+json"}}, strings.Replace(specEvent, "specversion", "SPECVERSION", 1), "specversion: missing"},
