@@ -256,18 +256,17 @@ func isAttributeName(name string) bool {
 // printable is a name that may have anything in it, as a reason can show it.
 func printable(name string) string { return strings.Trim(strconv.Quote(short(name)), `"`) }
 
-// uriReference is made of the characters that RFC 3986 allows, percent signs only
-// before two digits. Package url would take spaces and letters of any alphabet.
-var uriReference = regexp.MustCompile(`^(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+$`)
-
+// isURIReference reports whether package url can read s, as the CloudEvents SDK
+// asks of a source. It takes a space too, which is what a sender's %20 has become
+// if it did not encode its percent sign.
 func isURIReference(s string) bool {
 	_, err := url.Parse(s)
-	return err == nil && uriReference.MatchString(s)
+	return err == nil
 }
 
 func isURI(s string) bool {
 	u, err := url.Parse(s)
-	return err == nil && u.IsAbs() && uriReference.MatchString(s)
+	return err == nil && u.IsAbs()
 }
 
 // isTime reports whether s is a time of RFC 3339, whose T and Z may be small.
