@@ -56,6 +56,11 @@ func (c *Client) durable(ctx context.Context, stream string, filters []string, s
 	case errors.Is(err, jetstream.ErrConsumerNotFound) && s.BindOnly:
 		return nil, fmt.Errorf("%w: %s on %s", ErrNoDurable, s.Durable, stream)
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		if stream == s.Stream {
+			if err := c.reaches(ctx, stream); err != nil {
+				return nil, err
+			}
+		}
 		cons, err = c.js.CreateConsumer(ctx, stream, s.config(filters))
 		if err != nil {
 			return nil, fmt.Errorf("making durable consumer: %w", missing(err))
@@ -65,8 +70,8 @@ func (c *Client) durable(ctx context.Context, stream string, filters []string, s
 		return nil, fmt.Errorf("looking up durable consumer: %w", missing(err))
 	}
 	have := cons.CachedInfo().Config
-	if have.AckPolicy != jetstream.AckExplicitPolicy {
-		return nil, fmt.Errorf("%w: %s on %s has ack policy %s, want explicit", ErrDurable, s.Durable, stream, have.AckPolicy)
+	if why := unfit(have); why != "" {
+		return nil, fmt.Errorf("%w: %s on %s %s", ErrDurable, s.Durable, stream, why)
 	}
 	lacking := uncovered(have, filters)
 	if len(lacking) == 0 {
@@ -82,6 +87,92 @@ func (c *Client) durable(ctx context.Context, stream string, filters []string, s
 		return nil, fmt.Errorf("adding types to durable consumer: %w", err)
 	}
 	return cons, nil
+}
+
+// unfit says why events would be lost on a durable, or unreadable; "": they are not.
+func unfit(c jetstream.ConsumerConfig) string {
+	switch {
+	case c.AckPolicy != jetstream.AckExplicitPolicy:
+		return fmt.Sprintf("has ack policy %s, want explicit", c.AckPolicy)
+	case c.MaxDeliver > 0: // Each restart of a consumer uses one up.
+		return fmt.Sprintf("drops an event after %d deliveries, want max deliver -1; Attempts and GiveUp bound the tries", c.MaxDeliver)
+	case c.HeadersOnly:
+		return "delivers headers only, want bodies"
+	}
+	return ""
+}
+
+// reaches returns an error if no subject of a stream can match the filters of a
+// durable: the server would take them and never send anything.
+func (c *Client) reaches(ctx context.Context, name string) error {
+	stream, err := c.stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	want := c.subjects.Events()
+	held := subjectsOf(stream.CachedInfo().Config)
+	if slices.ContainsFunc(held, func(h string) bool { return overlap(h, want) }) {
+		return nil
+	}
+	return fmt.Errorf("stream %s has no subject like %s, but %s: make the client with the prefix that subjects have there, "+
+		"or bind to a durable without a filter", name, want, strings.Join(held, ", "))
+}
+
+// subjectsOf returns what the subjects in a stream match, as far as its
+// configuration tells.
+func subjectsOf(c jetstream.StreamConfig) []string {
+	all := slices.Clone(c.Subjects)
+	sources := slices.Clone(c.Sources)
+	if c.Mirror != nil {
+		sources = append(sources, c.Mirror)
+	}
+	for _, from := range sources {
+		switch {
+		case len(from.SubjectTransforms) > 0:
+			for _, t := range from.SubjectTransforms {
+				all = append(all, outcome(t))
+			}
+		case from.FilterSubject != "":
+			all = append(all, from.FilterSubject)
+		default:
+			all = append(all, ">")
+		}
+	}
+	if c.SubjectTransform != nil {
+		all = append(all, outcome(*c.SubjectTransform))
+	}
+	return all
+}
+
+// outcome returns what the subjects match that a transform makes.
+func outcome(t jetstream.SubjectTransformConfig) string {
+	if t.Destination == "" { // It only filters.
+		return t.Source
+	}
+	tokens := strings.Split(t.Destination, ".")
+	for i, token := range tokens {
+		switch {
+		case strings.HasPrefix(token, "$"), strings.HasPrefix(token, "{{wildcard("):
+			tokens[i] = "*"
+		case strings.Contains(token, "{{"): // It may make several tokens.
+			return strings.Join(append(tokens[:i], ">"), ".")
+		}
+	}
+	return strings.Join(tokens, ".")
+}
+
+// overlap reports whether a subject can match both a and b.
+func overlap(a, b string) bool {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(as), len(bs)) {
+		switch {
+		case as[i] == ">", bs[i] == ">":
+			return true
+		case as[i] != bs[i] && as[i] != "*" && bs[i] != "*":
+			return false
+		}
+	}
+	return len(as) == len(bs)
 }
 
 // config is that of a durable made for s.

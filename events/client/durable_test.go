@@ -91,12 +91,54 @@ func TestOperatorsDurableIsUsedAsItIs(t *testing.T) {
 	if diff := cmp.Diff(before, info.Config); diff != "" {
 		t.Errorf("it was changed (-before +after):\n%s", diff)
 	}
-	if _, err := w.js.CreateConsumer(t.Context(), "MX_EVENTS", jetstream.ConsumerConfig{Durable: "lax", AckPolicy: jetstream.AckNonePolicy}); err != nil {
-		t.Fatal(err)
+}
+
+func TestDurableThatLosesEventsIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for want, c := range map[string]jetstream.ConsumerConfig{
+		"ack policy": {AckPolicy: jetstream.AckNonePolicy},
+		"explicit":   {AckPolicy: jetstream.AckAllPolicy},
+		"deliver -1": {AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 10},
+		"bodies":     {AckPolicy: jetstream.AckExplicitPolicy, HeadersOnly: true},
+	} {
+		c.Durable = strings.ReplaceAll(want, " ", "_")
+		if _, err := w.js.CreateConsumer(t.Context(), "MX_EVENTS", c); err != nil {
+			t.Fatal(err)
+		}
+		_, err := w.client.Subscribe(t.Context(), client.Subscription{Durable: c.Durable, BindOnly: true, Otherwise: ignore})
+		if !errors.Is(err, client.ErrDurable) || !strings.Contains(err.Error(), want) {
+			t.Errorf("want ErrDurable that names %s, got %v", want, err)
+		}
 	}
-	if _, err := w.client.Subscribe(t.Context(), client.Subscription{Durable: "lax", Otherwise: ignore}); !errors.Is(err, client.ErrDurable) {
-		t.Errorf("a durable without acknowledgements gives %v", err)
+}
+
+func TestSequenceOfOneStreamIsNoStartOnTwo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	both := map[events.Type]client.Handler{events.TypeOAuthRequired: ignore, events.TypeConnected: ignore}
+	for name, tc := range map[string]struct {
+		s       client.Subscription
+		refused bool
+	}{
+		"two types":     {client.Subscription{Start: client.After(7), On: both}, true},
+		"otherwise":     {client.Subscription{Start: client.After(0), On: announcements(ignore), Otherwise: ignore}, true},
+		"another-start": {client.Subscription{Start: client.Since(began), On: both}, false},
+		"one-stream":    {client.Subscription{Start: client.After(7), On: announcements(ignore)}, false},
+	} {
+		tc.s.Durable = strings.ReplaceAll(name, " ", "_")
+		_, err := w.client.Subscribe(t.Context(), tc.s)
+		if refused := err != nil; refused != tc.refused {
+			t.Errorf("%s: %v", name, err)
+		}
+		if tc.refused && (!strings.Contains(err.Error(), "start after sequence") || !strings.Contains(err.Error(), "Since")) {
+			t.Errorf("%s: error names neither the field nor what to do: %v", name, err)
+		}
 	}
+}
+
+func announcements(h client.Handler) map[events.Type]client.Handler {
+	return map[events.Type]client.Handler{events.TypeOAuthRequired: h}
 }
 
 func TestDurableOfTheKitIsWidenedAndNeverNarrowed(t *testing.T) {
@@ -182,6 +224,27 @@ func TestMirrorCanBeSubscribedTo(t *testing.T) {
 	w.settled("COPY", "test")
 }
 
+func TestMirrorWithOtherSubjectsNeedsAClientOfTheirPrefix(t *testing.T) {
+	t.Parallel()
+	w, j := newWorld(t), newJournal()
+	if _, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "COPY", Mirror: &jetstream.StreamSource{
+		Name: "MX_EVENTS", SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: "mx.>", Destination: "copy.>"}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	w.happen(events.TypeConnected, member(1), 1)
+	s := client.Subscription{Durable: "test", Stream: "COPY", On: map[events.Type]client.Handler{events.TypeConnected: j.handle}}
+	if _, err := w.client.Subscribe(t.Context(), s); err == nil || !strings.Contains(err.Error(), "copy.>") {
+		t.Errorf("a durable that gets nothing was made: %v", err)
+	}
+	var err error
+	if w.client, err = client.New(w.nc, "copy"); err != nil {
+		t.Fatal(err)
+	}
+	w.run(s)
+	j.await(t, 1)
+}
+
 func TestAnnouncementsOnAMixedStreamDoNotGoToOtherwise(t *testing.T) {
 	t.Parallel()
 	w, j := newWorld(t), newJournal()
@@ -222,6 +285,18 @@ func TestLossOfTheDurableEndsTheSubscription(t *testing.T) {
 	}
 }
 
+// unpin has the server take the process that works on a pinned durable for gone.
+func (w *world) unpin() {
+	w.tb.Helper()
+	stream, err := w.js.Stream(w.tb.Context(), "MX_EVENTS")
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	if err := stream.UnpinConsumer(w.tb.Context(), "test", "one"); err != nil {
+		w.tb.Fatal(err)
+	}
+}
+
 func TestStandbyWaitsUntilTheOtherIsGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -242,13 +317,7 @@ func TestStandbyWaitsUntilTheOtherIsGone(t *testing.T) {
 		t.Errorf("the one that should wait handled %d events", len(b.come))
 	}
 	first.stop()
-	stream, err := w.js.Stream(t.Context(), "MX_EVENTS")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.UnpinConsumer(t.Context(), "test", "one"); err != nil {
-		t.Fatal(err)
-	}
+	w.unpin()
 	w.happen(events.TypeConnected, member(30), 1)
 	b.await(t, 1)
 }

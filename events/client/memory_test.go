@@ -53,6 +53,38 @@ func TestFilterCoversWhatItMatches(t *testing.T) {
 	}
 }
 
+func TestSubjectsOfAStreamAreWhatItsConfigurationTells(t *testing.T) {
+	t.Parallel()
+	const want = "mx.events.member.*.*.*"
+	transformed := func(destination string) []*jetstream.StreamSource {
+		return []*jetstream.StreamSource{{SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: "mx.>", Destination: destination}}}}
+	}
+	for name, tc := range map[string]struct {
+		c    jetstream.StreamConfig
+		want bool
+	}{
+		"its own":                  {jetstream.StreamConfig{Subjects: []string{"mx.events.>"}}, true},
+		"one of them":              {jetstream.StreamConfig{Subjects: []string{"shop", "mx.*.*.closed.USR-1.*"}}, true},
+		"others":                   {jetstream.StreamConfig{Subjects: []string{"mx.commands.>", "mx.events.member"}}, false},
+		"a mirror's":               {jetstream.StreamConfig{Mirror: &jetstream.StreamSource{Name: "A"}}, true},
+		"a part of a mirror's":     {jetstream.StreamConfig{Mirror: &jetstream.StreamSource{FilterSubject: "mx.oauth.>"}}, false},
+		"a source's":               {jetstream.StreamConfig{Sources: []*jetstream.StreamSource{{Name: "A"}}}, true},
+		"a prefix added":           {jetstream.StreamConfig{Sources: transformed("copy.mx.>")}, false},
+		"kept":                     {jetstream.StreamConfig{Sources: transformed("mx.>")}, true},
+		"filtered only":            {jetstream.StreamConfig{Sources: transformed("")}, true},
+		"moved about":              {jetstream.StreamConfig{Sources: transformed("mx.events.member.{{wildcard(3)}}.$2.$1")}, true},
+		"moved away":               {jetstream.StreamConfig{Sources: transformed("mx.events.member.$1.$2")}, false},
+		"split":                    {jetstream.StreamConfig{Sources: transformed("mx.{{split(1,-)}}")}, true},
+		"transformed when stored":  {jetstream.StreamConfig{Subjects: []string{"a"}, SubjectTransform: &jetstream.SubjectTransformConfig{Destination: want}}, true},
+		"one source of two's will": {jetstream.StreamConfig{Sources: append(transformed("a.>"), transformed("mx.>")...)}, true},
+	} {
+		held := subjectsOf(tc.c)
+		if got := slices.ContainsFunc(held, func(h string) bool { return overlap(h, want) }); got != tc.want {
+			t.Errorf("%s, %q: events can be there is %v, want %v", name, held, got, tc.want)
+		}
+	}
+}
+
 func TestConsumerIsWidenedWithoutOverlap(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -32,7 +32,8 @@ type Subscription struct {
 	// it wait, and one of them takes over about half a minute after the first is gone.
 	Standby bool
 	// Stream takes events from another stream than the installation's, such as a
-	// mirror of it. It does not concern announcements.
+	// mirror of it. It does not concern announcements. If subjects there begin with
+	// another prefix, the client must be one of that prefix ([New]).
 	Stream string
 
 	// Concurrency is how many handlers may run at once: 16.
@@ -53,7 +54,8 @@ type Subscription struct {
 
 	// Memory is how many ids, and last revisions of members, are remembered: 16,384.
 	Memory int
-	// DeliverStale sends events that came out of order to their handlers, marked.
+	// DeliverStale sends events that the stream has out of order to their handlers,
+	// marked. Those that were overtaken on their way from it come in any case.
 	DeliverStale bool
 	// Notice, when not nil, is told what no handler hears of, such as tries that failed;
 	// [LogTo] makes one that logs. It is called from many goroutines and must not wait.
@@ -69,7 +71,8 @@ type Start struct {
 }
 
 // After begins after a sequence of the stream, such as [Snapshot.Sequence]. It
-// is for subscriptions to one stream.
+// is for subscriptions to one stream: announcements are on another, which counts
+// for itself. So does a stream that is filled from several others.
 func After(sequence uint64) Start { return Start{sequence: sequence + 1} }
 
 // Since begins with the first event stored at t or later.
@@ -111,6 +114,11 @@ func (s Subscription) complete() (Subscription, error) {
 		if !ok || !events.ValidToken(token) || t == events.CommandType {
 			problems = append(problems, fmt.Errorf("%q is no type of event", t))
 		}
+	}
+	if _, announced := s.On[events.TypeOAuthRequired]; announced && s.Start.sequence > 0 && (len(s.On) > 1 || s.Otherwise != nil) {
+		problems = append(problems, fmt.Errorf(
+			"start after sequence %d: announcements (%s) are on a stream with sequences of its own, want two subscriptions, or Since",
+			s.Start.sequence-1, events.TypeOAuthRequired))
 	}
 	for _, n := range []struct {
 		value *int
