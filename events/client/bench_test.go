@@ -4,7 +4,6 @@ import (
 	"context"
 	"testing"
 
-	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/events/client"
 )
 
@@ -12,17 +11,7 @@ import (
 // and acknowledge an event that is stored already, of 1,000 members.
 func BenchmarkSubscription(b *testing.B) {
 	w := newWorld(b)
-	for i := range b.N {
-		e := w.event(events.TypeConnected, member(i%1000), uint64(i/1000+1))
-		raw, err := e.Encode()
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := w.js.PublishAsync(w.subjects.Event(e.Type, e.Key), raw); err != nil {
-			b.Fatal(err)
-		}
-	}
-	<-w.js.PublishAsyncComplete()
+	w.fill(b.N)
 	done := make(chan struct{})
 	left := make(chan struct{}, b.N)
 	b.ResetTimer()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"testing"
@@ -126,6 +127,95 @@ func TestReadingTellsThatThereIsNoStreamOrThatItWasEnded(t *testing.T) {
 			t.Error(err)
 		}
 		break // It can be left early; goleak sees what stays.
+	}
+}
+
+func TestReadingLeavesNoConsumerBehind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.happen(events.TypeConnected, member(1), 1)
+	w.happen(events.TypeConnected, member(2), 1)
+	stream, err := w.js.Stream(t.Context(), "MX_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumers := func() (all []*jetstream.ConsumerInfo) {
+		t.Helper()
+		list := stream.ListConsumers(t.Context())
+		for c := range list.Info() {
+			all = append(all, c)
+		}
+		if list.Err() != nil {
+			t.Fatal(list.Err())
+		}
+		return all
+	}
+	snapshot, err := w.client.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func(context.Context) iter.Seq2[client.Delivery, error]{
+		"snapshot": snapshot.Members,
+		"replay": func(ctx context.Context) iter.Seq2[client.Delivery, error] {
+			return w.client.Replay(ctx, client.Range{})
+		},
+		"replay of nothing": func(ctx context.Context) iter.Seq2[client.Delivery, error] {
+			return w.client.Replay(ctx, client.Range{Member: member(9)})
+		},
+	} {
+		for how, leave := range map[string]func(context.CancelFunc) (more bool){
+			"to the end":     func(context.CancelFunc) bool { return true },
+			"broken off":     func(context.CancelFunc) bool { return false },
+			"with its ctx's": func(end context.CancelFunc) bool { end(); return true },
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			for _, err := range read(ctx) {
+				if err != nil && ctx.Err() == nil {
+					t.Fatal(err)
+				}
+				if err == nil && len(consumers()) == 1 && consumers()[0].Config.InactiveThreshold > time.Minute {
+					t.Errorf("%s: it is kept for %s when nobody deletes it", name, consumers()[0].Config.InactiveThreshold)
+				}
+				if !leave(cancel) {
+					break
+				}
+			}
+			if left := consumers(); len(left) > 0 {
+				t.Errorf("%s, %s: %d consumers are left", name, how, len(left))
+			}
+		}
+	}
+}
+
+func TestReplayEndsWithItsContextEvenWhileItsConsumerCannotBeMadeAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fill(600) // more than are fetched ahead
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	tried, err := w.nc.SubscribeSync("$JS.API.CONSUMER.CREATE.MX_EVENTS.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func(ctx context.Context) {
+		var last error
+		for d, err := range w.client.Replay(ctx, client.Range{}) {
+			if last = err; d.Sequence == 1 {
+				last = w.js.DeleteStream(ctx, "MX_EVENTS")
+			}
+		}
+		ended <- last
+	}(ctx)
+	for range 2 { // the first of them was answered
+		if _, err := tried.NextMsg(patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := receive(t, ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v", err)
 	}
 }
 

@@ -20,6 +20,10 @@ type Range struct {
 	Announcements bool       // announcements in place of events
 }
 
+// forgotten is how long the server keeps a consumer that nobody asks for events.
+// A reader who takes longer over one is given another consumer, from there on.
+const forgotten = time.Minute
+
 // Replay yields the events in r in the order of the stream, up to what was its
 // end when the iteration began. An event that cannot be read comes as an
 // *[EventError] beside what is known of it, and the iteration goes on; any other
@@ -42,7 +46,7 @@ func (c *Client) Replay(ctx context.Context, r Range) iter.Seq2[Delivery, error]
 		}
 		s, err := c.stream(ctx, stream)
 		if err == nil {
-			err = walk(ctx, s, how, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
+			err = c.walk(ctx, s, how, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
 				return yield(read(stream, m.Data(), m, meta))
 			})
 		}
@@ -53,7 +57,10 @@ func (c *Client) Replay(ctx context.Context, r Range) iter.Seq2[Delivery, error]
 }
 
 // walk calls f with what a stream holds now, until f returns false.
-func walk(ctx context.Context, s jetstream.Stream, how jetstream.OrderedConsumerConfig, f func(jetstream.Msg, *jetstream.MsgMetadata) bool) error {
+func (c *Client) walk(
+	ctx context.Context, s jetstream.Stream, how jetstream.OrderedConsumerConfig, f func(jetstream.Msg, *jetstream.MsgMetadata) bool,
+) error {
+	how.InactiveThreshold = forgotten
 	end := s.CachedInfo().State.LastSeq
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -61,6 +68,7 @@ func walk(ctx context.Context, s jetstream.Stream, how jetstream.OrderedConsumer
 	if err != nil {
 		return fmt.Errorf("making ordered consumer: %w", err)
 	}
+	defer c.discard(ctx, s, cons)
 	if cons.CachedInfo().NumPending == 0 {
 		return nil
 	}
@@ -69,6 +77,8 @@ func walk(ctx context.Context, s jetstream.Stream, how jetstream.OrderedConsumer
 		return fmt.Errorf("fetching: %w", err)
 	}
 	defer messages.Stop()
+	// During an outage Next tries to make its consumer anew, whatever became of ctx.
+	defer context.AfterFunc(ctx, messages.Stop)()
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil || ctx.Err() != nil {
@@ -82,6 +92,17 @@ func walk(ctx context.Context, s jetstream.Stream, how jetstream.OrderedConsumer
 			return nil
 		}
 	}
+}
+
+// discard deletes the consumer of a walk, also of one that was broken off. When
+// the server cannot be asked, it deletes what is forgotten by itself.
+func (c *Client) discard(ctx context.Context, s jetstream.Stream, cons jetstream.Consumer) {
+	if !c.nc.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+	defer cancel()
+	_ = s.DeleteConsumer(ctx, cons.CachedInfo().Name)
 }
 
 // read makes a delivery of a message that no handler gets.

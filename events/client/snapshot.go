@@ -133,7 +133,7 @@ func (s *Snapshot) pass(ctx context.Context, p *pass, yield func(Delivery, error
 	how := jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{s.client.subjects.Events()}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, HeadersOnly: true,
 	}
-	err = walk(ctx, stream, how, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
+	err = s.client.walk(ctx, stream, how, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
 		p.note(digestOf(memberOf(m.Subject())), meta.Sequence.Stream)
 		return true
 	})
@@ -146,7 +146,7 @@ func (s *Snapshot) pass(ctx context.Context, p *pass, yield func(Delivery, error
 	}
 	how.HeadersOnly = false
 	more = true
-	err = walk(ctx, stream, how, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
+	err = s.client.walk(ctx, stream, how, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
 		d := digestOf(memberOf(m.Subject()))
 		if !p.takes(d) || meta.Sequence.Stream < p.last[d] {
 			return true

@@ -125,6 +125,22 @@ func (w *world) happen(t events.Type, k events.Key, revision uint64) events.Even
 	return e
 }
 
+// fill stores n events, of 1,000 members by turns.
+func (w *world) fill(n int) {
+	w.tb.Helper()
+	for i := range n {
+		e := w.event(events.TypeConnected, member(i%1000), uint64(i/1000+1))
+		raw, err := e.Encode()
+		if err != nil {
+			w.tb.Fatal(err)
+		}
+		if _, err := w.js.PublishAsync(w.subjects.Event(e.Type, e.Key), raw); err != nil {
+			w.tb.Fatal(err)
+		}
+	}
+	<-w.js.PublishAsyncComplete()
+}
+
 // put stores any text on a subject.
 func (w *world) put(subject, text string) {
 	w.tb.Helper()
