@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/memberwatch/memberwatch/events"
 )
@@ -23,8 +24,20 @@ type Delivery struct {
 	Attempt int
 	// Redelivered tells that the server has sent it before, to this process or another.
 	Redelivered bool
-	// Stale tells that a later event of the member was handled before; see [Subscription.DeliverStale].
+	// Stale tells that this process remembers to have handled a later event of the
+	// member ([Subscription.Memory]). Either this one was overtaken on its way to a
+	// handler, since at least once comes before order; or [Subscription.DeliverStale]
+	// asks for what the stream has out of order. A handler that keeps a state
+	// compares: see [Delivery.Newer].
 	Stale bool
+}
+
+// Newer tells whether the event is news to who knows its member as of a revision
+// and its time of observation; zeros stand for one who knows nothing. Revision 1
+// begins a new life of the member, as after it was forgotten, so it is newer than
+// whatever was observed before it.
+func (d Delivery) Newer(revision uint64, observed time.Time) bool {
+	return d.Data.Revision > revision || d.Data.Revision == 1 && d.Data.ObservedAt.After(observed)
 }
 
 // Handler acts on an event. When it returns nil the event is acknowledged, else

@@ -27,6 +27,11 @@ type item struct {
 	msg    jetstream.Msg
 	meta   *jetstream.MsgMetadata
 	member string
+
+	// What its member's goroutine notes, for the next one should a handler end it.
+	tries  int  // of a handler
+	failed int  // how often it failed, to be handled or to be given up
+	begun  bool // a handler was called and has not returned
 }
 
 // lane takes the events of one durable consumer and handles them.
@@ -38,14 +43,15 @@ type lane struct {
 	ackWait time.Duration
 
 	mu       sync.Mutex
-	room     *sync.Cond // signaled when inHand shrinks or stopping begins
-	inHand   map[uint64]*item
+	room     *sync.Cond         // signaled when inHand shrinks or stopping begins
+	inHand   map[uint64]*item   // by stream sequence
 	waiting  map[string][]*item // by member; the first is being handled
 	hold     *hold              // nil: nothing is held
 	stopping bool
 	stopped  error
-	fail     context.CancelFunc
-	members  sync.WaitGroup
+	fail     context.CancelFunc // stops the whole subscription
+	members  sync.WaitGroup     // and holds
+	link     link               // of the fetching goroutine
 
 	ids  *recent[string, struct{}]
 	last *recent[string, mark]
@@ -67,24 +73,15 @@ func newLane(s *Subscriber, stream string, cons jetstream.Consumer) *lane {
 	return l
 }
 
-// run takes events until ctx ends, and returns when none is in hand.
-func (l *lane) run(ctx, handling context.Context) error {
-	ctx, l.fail = context.WithCancel(ctx)
-	defer l.fail()
-	l.inHand, l.waiting, l.stopping, l.stopped = map[uint64]*item{}, map[string][]*item{}, false, nil
-	for {
-		err := l.holdLeftovers(ctx)
-		if err == nil {
-			break
-		}
-		if err := l.mind(ctx, err); err != nil || ctx.Err() != nil {
-			return err
-		}
-	}
+// run takes events until ctx ends, and returns when none is in hand. When it
+// cannot go on it calls fail, which ends ctx for all lanes.
+func (l *lane) run(ctx, handling context.Context, fail context.CancelFunc) error {
+	l.fail = fail
+	l.inHand, l.waiting, l.hold, l.link = map[uint64]*item{}, map[string][]*item{}, nil, link{}
+	l.stopping, l.stopped = false, nil
 	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	var keeper sync.WaitGroup
 	keeper.Go(func() { l.keepAlive(alive) })
-	keeper.Go(func() { l.letGoInTime(ctx, handling) })
 	err := l.fetch(ctx, handling)
 	l.stop()
 	l.fail()
@@ -117,21 +114,32 @@ func (l *lane) fetch(ctx, handling context.Context) error {
 		if n == 0 {
 			return nil
 		}
-		batch, err := l.cons.Fetch(n, options...)
+		err := l.holdLeftovers(ctx, handling)
 		if err == nil {
-			for m := range batch.Messages() {
-				l.take(ctx, handling, m)
-			}
-			err = batch.Error()
+			err = l.fetchBatch(ctx, handling, n, options)
 		}
-		if err == nil || errors.Is(err, jetstream.ErrPinIDMismatch) {
+		if err == nil {
 			continue
 		}
-		err = fmt.Errorf("fetching from durable consumer %s of %s: %w", l.config.Durable, l.stream, l.look(ctx, err))
 		if err := l.mind(ctx, err); err != nil {
 			return err
 		}
 	}
+}
+
+// fetchBatch takes in hand what the server has, up to n events.
+func (l *lane) fetchBatch(ctx, handling context.Context, n int, options []jetstream.FetchOpt) error {
+	batch, err := l.cons.Fetch(n, options...)
+	if err == nil {
+		for m := range batch.Messages() {
+			l.take(ctx, handling, m)
+		}
+		err = batch.Error()
+	}
+	if err == nil || errors.Is(err, jetstream.ErrPinIDMismatch) {
+		return nil
+	}
+	return fmt.Errorf("fetching from durable consumer %s of %s: %w", l.config.Durable, l.stream, l.look(ctx, err))
 }
 
 // mind returns err when only a restart can help; else it tells of it and waits for
@@ -188,21 +196,22 @@ func (l *lane) take(ctx, handling context.Context, m jetstream.Msg) {
 		return // Not from a stream, so nobody waits for an answer.
 	}
 	seq := meta.Sequence.Stream
+	unbroken := l.sameLink(m)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, again := l.inHand[seq]; again {
 		return // The server missed our signs of life. The answer to the first delivery counts for this one too.
 	}
-	if l.stopping {
+	if l.stopping || !unbroken { // What is missing since the break must be known first.
 		_ = m.Nak() // Unanswered, it comes again later.
 		return
 	}
-	it := &item{m, meta, memberOf(m.Subject())}
+	it := &item{msg: m, meta: meta, member: memberOf(m.Subject())}
 	l.inHand[seq] = it
-	if l.hold == nil {
+	if l.hold != nil {
+		l.hold.add(it)
+	} else {
 		l.enqueue(ctx, handling, it)
-	} else if l.hold.add(it) {
-		l.letGo(ctx, handling)
 	}
 }
 
@@ -218,7 +227,7 @@ func (l *lane) enqueue(ctx, handling context.Context, it *item) {
 // limit is how many events may be in hand. l.mu is held.
 func (l *lane) limit() int {
 	if l.hold != nil {
-		return l.config.Window + l.hold.expected // all that is left over must fit
+		return l.config.Window + l.hold.room()
 	}
 	return l.config.Window
 }
@@ -239,11 +248,24 @@ func (l *lane) stop() {
 	l.hold = nil
 }
 
-// settled notes that an event is no longer in hand.
+// first returns the event whose turn it is; nil: the member has none.
+func (l *lane) first(member string) *item {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	queue := l.waiting[member]
+	if len(queue) == 0 {
+		delete(l.waiting, member)
+		return nil
+	}
+	return queue[0]
+}
+
+// settled notes that an event, the first of its member, is no longer in hand.
 func (l *lane) settled(it *item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.inHand, it.meta.Sequence.Stream)
+	l.waiting[it.member] = l.waiting[it.member][1:]
 	l.room.Signal()
 }
 

@@ -10,33 +10,44 @@ import (
 	"github.com/memberwatch/memberwatch/events"
 )
 
-// mark is how far a member has been handled.
+// mark is the last event of a member that was handled in its turn.
 type mark struct {
+	sequence uint64 // in the lane's stream
 	revision uint64
 	observed time.Time
 }
 
+// standing is how an event stands to what was handled before.
+type standing int
+
+const (
+	inTurn    standing = iota // as far as is known
+	duplicate                 // handled before
+	late                      // of an earlier place in the stream than what was handled, and not handled itself
+	stale                     // of a later place, and says nothing newer
+)
+
+// errExited is what a try ended with whose goroutine ended with it.
+var errExited = errors.New("handler ended its goroutine (runtime.Goexit)")
+
 // work handles the events of a member until none waits. Its context ends when
 // no handler is to begin any more; handling when those that run must end.
 func (l *lane) work(ctx, handling context.Context, member string) {
-	for {
-		l.mu.Lock()
-		queue := l.waiting[member]
-		if len(queue) == 0 {
-			delete(l.waiting, member)
-			l.mu.Unlock()
-			return
+	it := l.first(member)
+	defer func() {
+		// Goexit, as in FailNow of a test, cannot be stopped: another goroutine goes on.
+		if it != nil && it.begun {
+			l.members.Go(func() { l.work(ctx, handling, member) })
 		}
-		it := queue[0]
-		l.waiting[member] = queue[1:]
-		l.mu.Unlock()
-
-		if l.handle(ctx, handling, it) {
+	}()
+	for ; it != nil; it = l.first(member) {
+		handled := l.handle(ctx, handling, it)
+		l.settled(it) // before the answer, so that whatever is in hand is unanswered: see [lane.missing]
+		if handled {
 			_ = it.msg.Ack() // Lost, it costs a redelivery that is known as a duplicate.
 		} else {
 			_ = it.msg.Nak()
 		}
-		l.settled(it)
 	}
 }
 
@@ -58,15 +69,15 @@ func (l *lane) handle(ctx, handling context.Context, it *item) bool {
 	if h == nil {
 		return true
 	}
-	duplicate, stale := l.known(it.member, &d)
-	d.Stale = stale
-	switch {
+	switch known := l.known(it.member, &d); known {
+	case inTurn:
 	case duplicate:
 		l.config.Notice(Notice{Duplicate, d, nil})
 		return true
-	case stale:
+	case late, stale:
+		d.Stale = true
 		l.config.Notice(Notice{Stale, d, nil})
-		if !l.config.DeliverStale {
+		if known == stale && !l.config.DeliverStale {
 			return true
 		}
 	}
@@ -80,26 +91,13 @@ func (l *lane) handle(ctx, handling context.Context, it *item) bool {
 // try has an event handled, again and again until it is, or is given up, or ctx
 // has ended. One that could not be read comes with that error and no handler.
 func (l *lane) try(ctx, handling context.Context, it *item, d Delivery, h Handler, unread error) bool {
-	for failed := 0; ; {
-		if !l.enter(ctx) {
-			return false
-		}
-		err := unread
-		if h != nil {
-			d.Attempt++
-			err = call(handling, h, d)
-		}
-		if err != nil && handling.Err() != nil {
-			<-l.slots
-			return false // It was cut short; that is not the event's fault.
-		}
-		if err != nil && (h == nil || errors.Is(err, errPermanent) || l.config.Attempts > 0 && d.Attempt >= l.config.Attempts) {
-			err = l.giveUp(handling, it, d, err)
-		}
-		<-l.slots
+	for l.enter(ctx) {
+		err := l.attempt(handling, it, &d, h, unread)
 		switch {
 		case err == nil:
 			return true
+		case errors.Is(err, errCutShort):
+			return false
 		case errors.Is(err, ErrStopped):
 			l.mu.Lock()
 			l.stopped = errors.Join(l.stopped, err)
@@ -107,15 +105,47 @@ func (l *lane) try(ctx, handling context.Context, it *item, d Delivery, h Handle
 			l.fail()
 			return false
 		}
-		failed++
+		it.failed++
 		l.config.Notice(Notice{Retry, d, err})
-		wait := time.NewTimer(l.config.Backoff(failed))
+		wait := time.NewTimer(l.config.Backoff(it.failed))
 		select {
 		case <-ctx.Done():
 		case <-wait.C:
 		}
 		wait.Stop()
 	}
+	return false
+}
+
+// errCutShort is the end of a try that failed when its time was up, which is not
+// the event's fault.
+var errCutShort = errors.New("cut short")
+
+// attempt has an event handled once, and given up when that was its last chance.
+// It leaves the slot that was entered.
+func (l *lane) attempt(handling context.Context, it *item, d *Delivery, h Handler, unread error) error {
+	defer func() { <-l.slots }() // in whatever way the handler ends
+	err := unread
+	switch {
+	case it.begun:
+		err = errExited
+	case h != nil:
+		it.begun = true
+		it.tries++
+		d.Attempt = it.tries
+		err = call(handling, h, *d)
+	}
+	it.begun, d.Attempt = false, it.tries
+	if err == nil {
+		return nil
+	}
+	if handling.Err() != nil {
+		return errCutShort
+	}
+	if h == nil || errors.Is(err, errPermanent) || l.config.Attempts > 0 && it.tries >= l.config.Attempts {
+		return l.giveUp(handling, it, *d, err)
+	}
+	return err
 }
 
 // enter waits for a slot, unless ctx has ended.
@@ -154,16 +184,25 @@ func call(ctx context.Context, h Handler, d Delivery) (err error) {
 	return h(ctx, d)
 }
 
-// known tells whether an event was handled before, or one that comes after it.
-func (l *lane) known(member string, d *Delivery) (duplicate, stale bool) {
+// known tells how an event stands to what was handled. A redelivery that others
+// of its member have overtaken is late: whatever they say, it was not handled, so
+// that it must not pass for what a mirror sent out of order.
+func (l *lane) known(member string, d *Delivery) standing {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, ok := l.ids.get(d.ID); ok {
-		return true, false
+		return duplicate
 	}
 	last, ok := l.last.get(member)
-	reborn := d.Data.Revision == 1 && d.Data.ObservedAt.After(last.observed)
-	return false, ok && d.Data.Revision <= last.revision && !reborn
+	switch {
+	case !ok:
+		return inTurn
+	case d.Sequence <= last.sequence:
+		return late
+	case !d.Newer(last.revision, last.observed):
+		return stale
+	}
+	return inTurn
 }
 
 func (l *lane) remember(member string, d *Delivery) {
@@ -171,6 +210,6 @@ func (l *lane) remember(member string, d *Delivery) {
 	defer l.mu.Unlock()
 	l.ids.put(d.ID, struct{}{})
 	if !d.Stale {
-		l.last.put(member, mark{d.Data.Revision, d.Data.ObservedAt})
+		l.last.put(member, mark{d.Sequence, d.Data.Revision, d.Data.ObservedAt})
 	}
 }

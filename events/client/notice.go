@@ -11,7 +11,7 @@ type Kind string
 // The kinds of notice.
 const (
 	Duplicate Kind = "duplicate" // handled before; acknowledged
-	Stale     Kind = "stale"     // out of order; acknowledged, or handled if the subscription says so
+	Stale     Kind = "stale"     // out of order; see [Delivery.Stale]. Acknowledged or handled
 	Foreign   Kind = "foreign"   // a CloudEvent that is not about a member; acknowledged
 	Retry     Kind = "retry"     // a handler failed and will be tried again
 	GivenUp   Kind = "given_up"  // the policy took it; acknowledged

@@ -41,10 +41,11 @@ func (c *Client) Subscribe(ctx context.Context, s Subscription) (*Subscriber, er
 // Run handles events until ctx ends, then hands back what no handler has begun,
 // waits for those that run, and returns nil. It returns earlier, with an error,
 // when the policy was to stop ([ErrStopped]), when the durable is gone or when the
-// connection was closed. It may be called again when it has returned.
+// connection was closed; then too it hands back the rest and waits for handlers
+// that run, until their grace is over. It may be called again when it has returned.
 func (s *Subscriber) Run(ctx context.Context) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
+	ctx, fail := context.WithCancel(ctx)
+	defer fail()
 	handling, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 
@@ -66,11 +67,7 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	})
 	errs := make([]error, len(s.lanes))
 	for i, l := range s.lanes {
-		lanes.Go(func() {
-			if errs[i] = l.run(ctx, handling); errs[i] != nil {
-				fail(errs[i])
-			}
-		})
+		lanes.Go(func() { errs[i] = l.run(ctx, handling, fail) })
 	}
 	lanes.Wait()
 	close(finished)

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -73,6 +74,53 @@ func TestGraceEndsTheContextOfHandlersAndIsNoFailureOfTheEvent(t *testing.T) {
 	r.stop()
 	w.run(client.Subscription{Otherwise: j.handle})
 	j.await(t, 1)
+}
+
+// The handler that waits is of the lane that fails, or of the other.
+func TestFailureStopsAllLanesAndEndsTheirHandlersAfterTheGrace(t *testing.T) {
+	t.Parallel()
+	lost := []error{jetstream.ErrConsumerDeleted, jetstream.ErrConsumerNotFound} // while it was asked for events, or before
+	for name, tc := range map[string]struct {
+		on   events.Type // has the handler that waits
+		fail func(*world) error
+		want []error // any of them
+	}{
+		"policy, same lane":  {events.TypeConnected, nil, []error{client.ErrStopped}},
+		"policy, other lane": {events.TypeOAuthRequired, nil, []error{client.ErrStopped}},
+		"loss, same lane":    {events.TypeConnected, (*world).loseDurable, lost},
+		"loss, other lane":   {events.TypeOAuthRequired, (*world).loseDurable, lost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			entered := make(chan struct{})
+			r := w.run(client.Subscription{Grace: time.Millisecond, On: map[events.Type]client.Handler{
+				tc.on: func(ctx context.Context, _ client.Delivery) error {
+					close(entered)
+					<-ctx.Done()
+					return ctx.Err()
+				},
+				events.TypeClosed: func(context.Context, client.Delivery) error { return client.Permanent(errUnwell) },
+				events.TypeDenied: ignore, // the event stream is read in any case
+			}})
+			w.happen(tc.on, member(1), 1)
+			receive(t, entered)
+			if tc.fail == nil {
+				w.happen(events.TypeClosed, member(2), 1)
+			} else if err := tc.fail(w); err != nil {
+				t.Fatal(err)
+			}
+			err := r.wait()
+			if !slices.ContainsFunc(tc.want, func(want error) bool { return errors.Is(err, want) }) {
+				t.Errorf("ended with %v, want %v", err, tc.want)
+			}
+		})
+	}
+}
+
+// loseDurable deletes the durable under a subscription.
+func (w *world) loseDurable() error {
+	return w.js.DeleteConsumer(w.tb.Context(), w.subjects.EventStream(), "test")
 }
 
 // An operator's durable with so short an ack wait that a test can see it pass.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -163,6 +164,49 @@ func TestStopEndsTheSubscriptionAndKeepsTheEvent(t *testing.T) {
 	w.run(s)
 	if diff := cmp.Diff([]string{"MBR-1/1", "MBR-1/2", "MBR-1/3"}, j.await(t, 3)); diff != "" {
 		t.Errorf("handled (-want +got):\n%s", diff)
+	}
+}
+
+func TestHandlerThatEndsItsGoroutineHasFailedAndNoMore(t *testing.T) {
+	t.Parallel()
+	w, j := newWorld(t), newJournal()
+	for n := range 2 {
+		for revision := range uint64(2) {
+			w.happen(events.TypeConnected, member(n), revision+1)
+		}
+	}
+	_, notices := w.watched(client.Subscription{
+		Concurrency: 1,
+		Otherwise: func(ctx context.Context, d client.Delivery) error {
+			if d.Key == member(1) && d.Data.Revision == 1 && d.Attempt < 3 {
+				runtime.Goexit()
+			}
+			return j.handle(ctx, d)
+		},
+	})
+	got := j.await(t, 4)
+	if first := slices.Index(got, "MBR-1/1"); first < 0 || first > slices.Index(got, "MBR-1/2") {
+		t.Errorf("handled %v", got)
+	}
+	for attempt := range 2 {
+		n := receive(t, notices)
+		if n.Kind != client.Retry || n.Delivery.Attempt != attempt+1 || !strings.Contains(n.Err.Error(), "Goexit") {
+			t.Errorf("notice is %+v, want attempt %d", n, attempt+1)
+		}
+	}
+}
+
+func TestHandlerThatAlwaysEndsItsGoroutineIsGivenUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.happen(events.TypeConnected, member(1), 1)
+	err := w.run(client.Subscription{Attempts: 2, Otherwise: func(context.Context, client.Delivery) error {
+		runtime.Goexit()
+		return nil
+	}}).wait()
+	var e *client.EventError
+	if !errors.As(err, &e) || !errors.Is(err, client.ErrStopped) || e.Attempts != 2 {
+		t.Errorf("ended with %v", err)
 	}
 }
 

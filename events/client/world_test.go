@@ -1,10 +1,13 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -281,6 +284,120 @@ func (w *world) await(f func() error) {
 			w.tb.Fatal(err)
 		}
 	}
+}
+
+// durableIs waits until the server says so of a durable on the event stream.
+func (w *world) durableIs(name string, so func(*jetstream.ConsumerInfo) bool) {
+	w.tb.Helper()
+	w.await(func() error {
+		c, err := w.js.Consumer(w.tb.Context(), w.subjects.EventStream(), name)
+		if err != nil {
+			return err
+		}
+		if i := c.CachedInfo(); !so(i) {
+			return fmt.Errorf("%s is %+v", name, i)
+		}
+		return nil
+	})
+}
+
+// proxy is a way to a server that can break.
+type proxy struct {
+	net.Listener
+	server string
+
+	mu     sync.Mutex
+	open   []net.Conn
+	breaks []byte // the text at which it breaks
+	broken chan struct{}
+}
+
+// through returns w as seen by a connection of its own through a proxy.
+func (w *world) through() (*world, *proxy) {
+	w.tb.Helper()
+	l, err := new(net.ListenConfig).Listen(w.tb.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	p := &proxy{Listener: l, server: strings.TrimPrefix(w.srv.URL(), "nats://"), broken: make(chan struct{}, 1)}
+	var serving sync.WaitGroup
+	serving.Go(func() { p.serve(&serving) })
+	w.tb.Cleanup(func() {
+		_ = l.Close()
+		p.cut()
+		serving.Wait()
+	})
+	nc, err := nats.Connect("nats://"+l.Addr().String(), nats.MaxReconnects(-1), nats.ReconnectWait(time.Millisecond))
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	w.tb.Cleanup(nc.Close)
+	c, err := client.New(nc, events.DefaultPrefix)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	far := *w
+	far.client = c
+	return &far, p
+}
+
+func (p *proxy) serve(serving *sync.WaitGroup) {
+	for {
+		near, err := p.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", p.server)
+		if err != nil {
+			_ = near.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.open = append(p.open, near, far)
+		p.mu.Unlock()
+		serving.Go(func() { p.pass(far, near) })
+		serving.Go(func() { p.pass(near, far) })
+	}
+}
+
+// pass passes on what comes, up to the text at which the proxy breaks, if it is told one.
+func (p *proxy) pass(to, from net.Conn) {
+	defer func() { _, _ = to.Close(), from.Close() }()
+	b := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(b)
+		p.mu.Lock()
+		found := p.breaks != nil && bytes.Contains(b[:n], p.breaks)
+		if found {
+			p.breaks = nil
+		}
+		p.mu.Unlock()
+		if found {
+			p.cut()
+			p.broken <- struct{}{}
+			return
+		}
+		if _, failed := to.Write(b[:n]); err != nil || failed != nil {
+			return
+		}
+	}
+}
+
+// swallow has what holds a text break all connections, in place of being passed on.
+func (p *proxy) swallow(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.breaks = []byte(text)
+}
+
+// cut breaks all connections; new ones can be made.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.open {
+		_ = c.Close()
+	}
+	p.open = nil
 }
 
 // settled waits until a durable has nothing left to deliver and nothing unanswered.
