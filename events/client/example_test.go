@@ -80,7 +80,9 @@ func ExampleClient_Subscribe_notifyUser() {
 }
 
 // A table of present states: filled once, then kept. The snapshot and the
-// subscription may tell the same twice, so what is not newer is left out.
+// subscription may tell the same twice, so what is not newer is left out. The row
+// of a deleted member stays, and says so: without it, what is told twice would
+// bring the member back.
 func ExampleClient_Snapshot_table() {
 	nc, end := installation(func(w *world) []events.Event {
 		return []events.Event{
@@ -91,13 +93,25 @@ func ExampleClient_Snapshot_table() {
 	defer end()
 
 	type row struct {
-		status   events.Status
+		status   *events.Status // nil: not known yet
+		deleted  bool
 		revision uint64
+		observed time.Time
 	}
 	table := map[string]row{} // of a database, in real life
 	upsert := func(d client.Delivery) {
-		if id := d.Key.Member(); d.Data.Revision > table[id].revision && d.Data.Member.ConnectionStatus != nil {
-			table[id] = row{*d.Data.Member.ConnectionStatus, d.Data.Revision}
+		id := d.Key.Member()
+		if have := table[id]; d.Newer(have.revision, have.observed) {
+			table[id] = row{d.Data.Member.ConnectionStatus, d.Data.Deleted, d.Data.Revision, d.Data.ObservedAt}
+		}
+	}
+
+	show := func(id string) {
+		switch now := table[id]; {
+		case now.deleted:
+			fmt.Println(id, "is deleted")
+		case now.status != nil:
+			fmt.Println(id, *now.status)
 		}
 	}
 
@@ -117,37 +131,44 @@ func ExampleClient_Snapshot_table() {
 		}
 		upsert(d)
 	}
-	fmt.Println("MBR-1", table["MBR-1"].status, "MBR-2", table["MBR-2"].status)
+	show("MBR-1")
+	show("MBR-2")
 
 	s, err := c.Subscribe(ctx, client.Subscription{
 		Durable: "table", Start: client.After(snapshot.Sequence), Concurrency: 1,
 		Otherwise: func(_ context.Context, d client.Delivery) error {
 			upsert(d)
-			fmt.Println(d.Key.Member(), table[d.Key.Member()].status)
-			stop() // a table would be kept
+			show(d.Key.Member())
+			if d.Data.Deleted {
+				stop() // a table would be kept
+			}
 			return nil
 		},
 	})
 	if err != nil {
 		panic(err)
 	}
-	reconnected(nc)
+	happened(nc, events.TypeReconnected, 3)
+	happened(nc, events.TypeDeleted, 4)
 	if err := s.Run(ctx); err != nil {
 		panic(err)
 	}
 	// Output:
-	// MBR-1 CONNECTED MBR-2 DISCONNECTED
+	// MBR-1 CONNECTED
+	// MBR-2 DISCONNECTED
 	// MBR-2 RECONNECTED
+	// MBR-2 is deleted
 }
 
-// reconnected publishes that a member is connected again.
-func reconnected(nc *nats.Conn) {
+// happened publishes an event of the second member.
+func happened(nc *nats.Conn, t events.Type, revision uint64) {
 	c, err := client.New(nc, events.DefaultPrefix)
 	if err != nil {
 		panic(err)
 	}
 	w := &world{subjects: c.Subjects()}
-	e := w.event(events.TypeReconnected, member(2), 3)
+	e := w.event(t, member(2), revision)
+	e.Data.Deleted = t == events.TypeDeleted
 	b, err := e.Encode()
 	if err != nil {
 		panic(err)
