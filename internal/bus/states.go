@@ -3,6 +3,7 @@ package bus
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,21 +49,25 @@ func (s *States) Last(ctx context.Context, k events.Key) (events.Event, uint64, 
 	if err != nil {
 		return events.Event{}, 0, err
 	}
-	var m lastMessage
-	if err := json.Unmarshal(answer, &m); err != nil {
-		return events.Event{}, 0, fmt.Errorf("decoding answer: %w", err)
+	seq, data, ok := storedIn(answer)
+	if !ok {
+		var m lastMessage
+		if err := json.Unmarshal(answer, &m); err != nil {
+			return events.Event{}, 0, fmt.Errorf("decoding answer: %w", err)
+		}
+		if done, err := m.Error.notFound(); done {
+			return events.Event{}, 0, err
+		}
+		seq, data = m.Message.Sequence, m.Message.Data
 	}
-	if done, err := m.Error.notFound(); done {
-		return events.Event{}, 0, err
-	}
-	e, err := events.Decode(m.Message.Data)
+	e, err := events.Decode(data)
 	if err == nil && e.Key != k {
 		err = fmt.Errorf("it is about member %s", e.Key)
 	}
 	if err != nil {
-		return events.Event{}, m.Message.Sequence, fmt.Errorf("stream sequence %d: %w: %w", m.Message.Sequence, refresh.ErrUnreadable, err)
+		return events.Event{}, seq, fmt.Errorf("stream sequence %d: %w: %w", seq, refresh.ErrUnreadable, err)
 	}
-	return e, m.Message.Sequence, nil
+	return e, seq, nil
 }
 
 // LastSequence implements refresh.States.
@@ -97,6 +102,19 @@ func sequenceIn(answer []byte) (seq uint64, ok bool) {
 	}
 	seq, err := strconv.ParseUint(string(rest[:n]), 10, 64)
 	return seq, err == nil
+}
+
+// storedIn finds the sequence and the data in an answer, as sequenceIn does: for
+// the decoder they would be one long string, of which it looks at each byte twice.
+func storedIn(answer []byte) (seq uint64, data []byte, ok bool) {
+	_, rest, found := bytes.Cut(answer, []byte(`"data":"`))
+	encoded, _, whole := bytes.Cut(rest, []byte{'"'})
+	seq, ok = sequenceIn(answer)
+	if !found || !whole || !ok {
+		return 0, nil, false
+	}
+	data, err := base64.StdEncoding.AppendDecode(nil, encoded)
+	return seq, data, err == nil
 }
 
 // notFound reports whether an answer holds no message: with nil if there is
