@@ -22,7 +22,10 @@ import (
 	"github.com/memberwatch/memberwatch/internal/bus/embedded/embeddedtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	embeddedtest.AtOnce(12)
+	goleak.VerifyTestMain(m)
+}
 
 // patience ends a broken test, no working one.
 const patience = time.Minute
