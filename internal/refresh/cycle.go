@@ -132,6 +132,12 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 	case err != nil:
 		return false, err
 	}
+	if err := c.renamed(ctx, &m); err != nil {
+		return false, err
+	}
+	if len(c.serving)+len(c.wishing) == 0 {
+		return true, nil
+	}
 	if c.Confirmations.Pending(c.key) {
 		if err := c.cancelDeletion(ctx); err != nil {
 			return false, err

@@ -24,7 +24,7 @@ func (c *cycle) resolve(ctx context.Context) error {
 		for len(c.serving) > 0 {
 			j := c.serving[0]
 			c.serving = c.serving[1:]
-			c.settle(j, Verdict{Disposition: Done, Result: events.Result{Outcome: events.OutcomeNotFound, Reason: "MX knows no such member"}})
+			c.settle(j, unknownMember())
 		}
 		return nil
 	case err != nil:
@@ -86,4 +86,42 @@ func (c *cycle) resolveAgain(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// renamed is for an answer about a member that does not go by the ids that a
+// partner gave, which came to its guids from memory: they may mean another member
+// by now. Jobs for which they do are moved to that member's turn.
+func (c *cycle) renamed(ctx context.Context, m *mx.Member) error {
+	for _, jobs := range []*[]*Job{&c.serving, &c.wishing} {
+		for _, j := range slices.Clone(*jobs) { // as above
+			if !j.turn().partner || goesBy(m, &j.Command) {
+				continue
+			}
+			k, err := c.ask(ctx, j.Command.User, j.Command.Member)
+			gone := mx.KindOf(err) == mx.NotFound
+			switch {
+			case err == nil && k == c.key:
+				continue // MX finds it by other names than it tells
+			case err != nil && !gone:
+				return err
+			}
+			*jobs = slices.DeleteFunc(*jobs, func(o *Job) bool { return o == j })
+			if gone {
+				c.settle(j, unknownMember())
+			} else {
+				c.handOver([]*Job{j}, k)
+			}
+		}
+	}
+	return nil
+}
+
+// goesBy reports whether a member has the ids of a command.
+func goesBy(m *mx.Member, cmd *events.Command) bool {
+	is := func(given, guid string, id *string) bool { return given == guid || id != nil && given == *id }
+	return is(cmd.User, m.UserGUID, m.UserID) && is(cmd.Member, m.GUID, m.ID)
+}
+
+func unknownMember() Verdict {
+	return Verdict{Disposition: Done, Result: events.Result{Outcome: events.OutcomeNotFound, Reason: "MX knows no such member"}}
 }

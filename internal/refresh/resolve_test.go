@@ -9,6 +9,7 @@ import (
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/mx"
+	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 	"github.com/memberwatch/memberwatch/internal/refresh/refreshtest"
 )
@@ -114,6 +115,34 @@ func TestPartnerIDsThatComeToMeanAnotherMemberAreResolvedAgain(t *testing.T) {
 	r.Do(command)
 	if r.Reads(old) != before {
 		t.Error("the old member was asked for again: the new meaning was not remembered")
+	}
+}
+
+func TestPartnerIDThatALivingMemberLostIsResolvedAgain(t *testing.T) {
+	t.Parallel()
+	for _, aggregate := range []bool{false, true} {
+		r := refreshtest.New(t, refreshtest.Options{})
+		u := addUser(t, r, "customer-7")
+		old := addNamed(t, r, u, "account-7", "CONNECTED")
+		command := events.Command{User: "customer-7", Member: "account-7", Aggregate: aggregate}
+		r.Do(events.Command{User: "customer-7", Member: "account-7"})
+
+		r.Set(old, mxsim.Patch{"id": "closed-7"})
+		if got := r.Do(command); got.Outcome != events.OutcomeNotFound {
+			t.Errorf("aggregate %t: outcome %s of an id that nobody has", aggregate, got.Outcome)
+		}
+		renewed := addNamed(t, r, u, "account-7", "DENIED")
+		if got := r.Do(command); got.MemberGUID != renewed.Member() {
+			t.Errorf("aggregate %t: result about %s, want the member that has the id now, %s", aggregate, got.MemberGUID, renewed.Member())
+		}
+		before := r.Reads(old)
+		r.Do(command)
+		if r.Reads(old) != before {
+			t.Errorf("aggregate %t: the old member was asked for again: the new meaning was not remembered", aggregate)
+		}
+		if got := r.Refresh(old); got.MemberGUID != old.Member() {
+			t.Errorf("aggregate %t: by its guids the old member is %s", aggregate, got.MemberGUID)
+		}
 	}
 }
 
