@@ -142,7 +142,7 @@ func unmarshalRequest(body []byte, to any) error {
 	if len(body) == 0 {
 		return errors.New(`body: is empty; give {"user":…,"member":…}`)
 	}
-	if err := json.Unmarshal(body, to); err != nil {
+	if err := json.Unmarshal(exactNames(body), to); err != nil {
 		return fmt.Errorf("body: %w", explain(err))
 	}
 	return nil

@@ -157,6 +157,7 @@ func TestWhatCannotBeServedHasACode(t *testing.T) {
 	}{
 		{"nothing", "", every, events.APIInvalid, "body: is empty"},
 		{"not JSON", "hello", every, events.APIInvalid, "body: is not JSON"},
+		{"names in capitals", `{"USER":"USR-1","MEMBER":"MBR-1"}`, every, events.APIInvalid, "user: missing"},
 		{"an array", "[]", every, events.APIInvalid, "want an object"},
 		{"too big", `{"user":"` + strings.Repeat("u", 65<<10) + `"}`, every, events.APIInvalid, "body: has"},
 		{"a CloudEvent", `{"specversion":"1.0","id":"1","source":"/app","type":"member.refresh","data":` + id + `}}`, every, events.APIInvalid, "user: missing"}, // requests are plain JSON

@@ -29,7 +29,8 @@ type request struct {
 
 // decodeCommand reads a command in any of its forms: plain JSON, a structured or
 // a binary CloudEvent, or none at all on a subject that names the member. The
-// error names the field, and is errMisdirected for a subject that is none.
+// error names the field, and is errMisdirected for a subject that is none. What
+// could be read is returned beside it: whoever sent it listens for its id.
 func decodeCommand(s events.Subjects, subject string, h nats.Header, body []byte) (request, error) {
 	user, member, named, ok := s.ParseRefresh(subject)
 	if !ok {
@@ -40,26 +41,26 @@ func decodeCommand(s events.Subjects, subject string, h nats.Header, body []byte
 	}
 	r := request{traceparent: header(h, headerTraceparent), tracestate: header(h, headerTracestate)}
 	data, err := unwrap(h, body, &r)
+	r.dropBrokenTrace()
 	if err != nil {
-		return request{}, err
+		return r, err
 	}
-	switch {
+	switch data = bytes.TrimSpace(data); {
 	case len(data) > 0:
-		if err := json.Unmarshal(data, &r.Command); err != nil {
-			return request{}, fmt.Errorf("body: %w", explain(err))
+		if err := json.Unmarshal(exactNames(data), &r.Command); err != nil {
+			return r, fmt.Errorf("body: %w", explain(err))
 		}
 	case !named:
-		return request{}, fmt.Errorf("body: is empty; give {\"user\":…,\"member\":…} or publish on %s.<user>.<member>", s.Refresh())
+		return r, fmt.Errorf("body: is empty; give {\"user\":…,\"member\":…} or publish on %s.<user>.<member>", s.Refresh())
 	}
 	if named {
 		if err := agree("user", &r.User, user); err != nil {
-			return request{}, err
+			return r, err
 		}
 		if err := agree("member", &r.Member, member); err != nil {
-			return request{}, err
+			return r, err
 		}
 	}
-	r.dropBrokenTrace()
 	return r, r.Validate() //nolint:wrapcheck // It names the fields.
 }
 

@@ -62,6 +62,10 @@ func TestDecodeCommandInEveryForm(t *testing.T) {
 		"plain":                           {body: body, want: full()},
 		"plain with a content type":       {header: contentType("application/json; charset=utf-8"), body: body, want: full()},
 		"plain with unknown fields":       {body: `{"user":"USR-1","member":"MBR-1","color":{"deep":[1]}}`, want: named},
+		"names in other letters":          {body: `{"user":"USR-1","member":"MBR-1","Member":"MBR-2","USER":7,"\u0055ser":"USR-3","aggregate":false,"Aggregate":true}`, want: named},
+		"a name with a long s":            {body: `{"user":"USR-1","member":"MBR-1","reaſon":"because"}`, want: named},
+		"a name with an escape":           {body: `{"user":"USR-1","\u006dember":"MBR-1","More":"\"user\":"}`, want: named},
+		"nothing but white space":         {subject: long, body: " \r\n", want: named},
 		"partner ids":                     {body: `{"user":"someone@example.com","member":"account-7"}`, want: events.Command{User: "someone@example.com", Member: "account-7"}},
 		"a trace in the header":           {header: nats.Header{"traceparent": {parent}}, body: body, want: full(), trace: parent},
 		"a trace header of another case":  {header: nats.Header{"Traceparent": {parent}}, body: body, want: full(), trace: parent},
@@ -126,6 +130,8 @@ func TestDecodeCommandNamesWhatIsWrong(t *testing.T) {
 		"another format of CloudEvents": {header: contentType("application/cloudevents+avro"), body: body, field: "Content-Type:"},
 		"null":                          {body: "null", field: "user:"},
 		"nothing in it":                 {body: "{}", field: "user:"},
+		"white space":                   {body: " \n", field: "body: is empty"},
+		"names in capitals":             {body: `{"USER":"USR-1","MEMBER":"MBR-1"}`, field: "user: missing"},
 		"no user":                       {body: `{"member":"MBR-1"}`, field: "user:"},
 		"no member":                     {body: `{"user":"USR-1"}`, field: "member:"},
 		"a number for a user":           {body: `{"user":7,"member":"MBR-1"}`, field: "body: user: is a JSON number"},
@@ -196,6 +202,21 @@ func TestDecodeCommandNamesWhatIsWrong(t *testing.T) {
 				t.Errorf("the error has %d bytes", len(err.Error()))
 			}
 		})
+	}
+}
+
+// TestBadCommandKeepsItsID: whoever sent it listens for that id.
+func TestBadCommandKeepsItsID(t *testing.T) {
+	t.Parallel()
+	for _, wrong := range []string{`"user":7,"member":"MBR-1"`, `"user":"USR-1","member":["x"]`, `"user":"USR-1","member":"MBR-1","aggregate":"yes"`, `"user":"a b"`} {
+		for name, bad := range map[string]string{
+			"plain": `{` + wrong + `,"command_id":"c-9"}`, "structured": structuredEvent(`"data":{` + wrong + `,"command_id":"c-9"}`),
+		} {
+			got, err := decodeCommand(subjects(t), plain, nil, []byte(bad))
+			if err == nil || got.CommandID != "c-9" {
+				t.Errorf("%s, %s: id %q and error %v, want c-9 and what is wrong", name, wrong, got.CommandID, err)
+			}
+		}
 	}
 }
 
