@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -66,6 +67,39 @@ func TestStatesGuardTheirWrites(t *testing.T) {
 		e, seq, err := s.Last(t.Context(), k)
 		if err != nil || seq != second || e.ID != other.ID {
 			t.Errorf("last event %s at %d, %v; want %s at %d", e.ID, seq, err, other.ID, second)
+		}
+	})
+}
+
+func TestRefusalsSayWhetherTheEventOrTheStoreIsToBlame(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, h *house) {
+		t.Helper()
+		s := h.States()
+		limit := func(edit func(*jetstream.StreamConfig)) {
+			t.Helper()
+			stream, err := h.js.Stream(t.Context(), h.subjects.EventStream())
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := stream.CachedInfo().Config
+			edit(&c)
+			if _, err := h.js.UpdateStream(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		huge := event(t, key(t, "MBR-1"), 1)
+		huge.Data.Member.Name = new(strings.Repeat("x", 2<<20))
+		if _, err := s.Append(t.Context(), huge, 0); !errors.Is(err, refresh.ErrTooLarge) {
+			t.Errorf("an event of 2 MiB: %v", err)
+		}
+		limit(func(c *jetstream.StreamConfig) { c.MaxMsgSize = 100 })
+		if _, err := s.Append(t.Context(), event(t, key(t, "MBR-1"), 1), 0); !errors.Is(err, refresh.ErrTooLarge) {
+			t.Errorf("an event larger than the stream takes: %v", err)
+		}
+		limit(func(c *jetstream.StreamConfig) { c.MaxMsgSize, c.MaxBytes, c.Discard = -1, 100, jetstream.DiscardNew })
+		if _, err := s.Append(t.Context(), event(t, key(t, "MBR-1"), 1), 0); !errors.Is(err, refresh.ErrRefused) {
+			t.Errorf("an event for a full stream: %v", err)
 		}
 	})
 }

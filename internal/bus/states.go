@@ -172,10 +172,12 @@ const (
 	expectedLastSubjSeqSubject = "Nats-Expected-Last-Subject-Sequence-Subject"
 	codeTemporarilyUnavailable = 10008
 	codeDuplicateInProcess     = 10158
+	codeMessageTooLarge        = 10054 // than the stream takes
 )
 
 // publish stores m and returns its stream sequence. Errors are
-// refresh.ErrConflict, refresh.ErrOutcomeUnknown, or the server's refusal.
+// refresh.ErrConflict, refresh.ErrOutcomeUnknown, refresh.ErrTooLarge,
+// refresh.ErrRefused, or that it could not be sent.
 func publish(ctx context.Context, js jetstream.JetStream, m *nats.Msg, opts ...jetstream.PublishOpt) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -187,12 +189,17 @@ func publish(ctx context.Context, js jetstream.JetStream, m *nats.Msg, opts ...j
 	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 		return 0, fmt.Errorf("%w: %w", refresh.ErrConflict, err)
 	case 0, codeTemporarilyUnavailable, codeDuplicateInProcess:
-		if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrReconnectBufExceeded) {
+		if errors.Is(err, nats.ErrMaxPayload) {
+			return 0, fmt.Errorf("%w: %w", refresh.ErrTooLarge, err)
+		}
+		if errors.Is(err, nats.ErrReconnectBufExceeded) {
 			return 0, fmt.Errorf("sending: %w", err) // it never left
 		}
 		return 0, fmt.Errorf("%w: %w", refresh.ErrOutcomeUnknown, err)
+	case codeMessageTooLarge:
+		return 0, fmt.Errorf("%w: %w", refresh.ErrTooLarge, err)
 	default:
-		return 0, fmt.Errorf("refused by the server: %w", err)
+		return 0, fmt.Errorf("%w: %w", refresh.ErrRefused, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package mx
 import (
 	"errors"
 	"time"
+	"unicode/utf8"
 )
 
 // What makes an answer bad although all of it is JSON of the right types. The texts name the field and never its value.
@@ -180,7 +181,7 @@ func (d *memberDraft) member(arena string, r *request) (Member, error) {
 
 	store := new(memberStore)
 	for i, text := range d.texts {
-		store.texts[i] = text.of(arena)
+		store.texts[i] = clip(text.of(arena))
 	}
 	text := func(i int) *string {
 		if !d.texts[i].ok {
@@ -273,6 +274,22 @@ func readURI(s *scanner) URI {
 	uri := URI(s.arena[text.from:text.to])
 	s.arena = s.arena[:text.from]
 	return uri
+}
+
+// maxText bounds each text of a member in bytes, many times what MX writes: an event holds every one twice at most, and
+// must not outgrow what NATS takes, 1 MiB by default.
+const maxText = 4 << 10
+
+// clip cuts a text to maxText, between two characters.
+func clip(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	end := maxText - len("…")
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
 }
 
 // of returns the span's text, "" for null.

@@ -1,10 +1,12 @@
 package mx
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -216,6 +218,29 @@ func TestDecodeMemberReadsErrorsInEveryForm(t *testing.T) {
 				t.Error("the field after the error was lost")
 			}
 		})
+	}
+}
+
+func TestDecodeMemberCutsTextsThatNoEventCouldHold(t *testing.T) {
+	t.Parallel()
+	const most = 4096
+	for _, c := range []struct {
+		text string
+		want int
+	}{
+		{strings.Repeat("x", most), most},
+		{strings.Repeat("x", most+1), most},
+		{strings.Repeat("ü", most), most - 1}, // no half of one is left
+	} {
+		m, err := decode(answer(fmt.Sprintf(`"name":%q,"connection_status_message":%[1]q,"error":{"error_message":%[1]q,"user_message":%[1]q}`, c.text)), anyRequest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range []*string{m.Name, m.ConnectionStatusMessage, m.Error.Message, m.Error.UserMessage} {
+			if len(*got) != c.want || !utf8.ValidString(*got) || strings.HasSuffix(*got, "…") != (len(c.text) > most) {
+				t.Errorf("of %d bytes %d are left, want %d, ending in %q", len(c.text), len(*got), c.want, (*got)[len(*got)-5:])
+			}
+		}
 	}
 }
 

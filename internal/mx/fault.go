@@ -38,7 +38,7 @@ func faultOfText(text string) *Error {
 		inner.syntax("an error")
 	}
 	if inner.done() != nil {
-		return &Error{Message: &text}
+		return &Error{Message: new(clip(text))}
 	}
 	return fault
 }
@@ -103,7 +103,7 @@ func readOwnText(s *scanner) *string {
 	if !text.ok {
 		return nil
 	}
-	own := string(s.arena[text.from:text.to])
+	own := clip(string(s.arena[text.from:text.to]))
 	s.arena = s.arena[:text.from]
 	return &own
 }

@@ -292,6 +292,7 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d event
 	appending, sent := c.publishing(ctx, &e)
 	seq, err := c.States.Append(appending, e, last.sequence)
 	sent.done(err)
+	c.storage.note(err)
 	switch {
 	case errors.Is(err, ErrConflict):
 		c.metrics.conflicts.WithLabelValues("write").Inc()
@@ -303,6 +304,9 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d event
 		c.tried = append(c.tried, attempt{e.ID, slices.Concat(c.serving, c.wishing)})
 		return false, nil
 	case err != nil:
+		if errors.Is(err, ErrTooLarge) {
+			c.Log.Warn("an event is too large for NATS; raise max_payload", "member", c.key.Member(), "type", string(t), "error", err)
+		}
 		c.memory.forget(c.key)
 		return false, fmt.Errorf("publishing %s: %w", t, err)
 	}

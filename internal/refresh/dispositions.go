@@ -92,6 +92,8 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 		return retry(s.spread(heldDelay, heldDelay, 1))
 	case errors.Is(err, errSuspended):
 		return retry(grow(outageDelay, outageDelayMax))
+	case errors.Is(err, ErrTooLarge):
+		return s.blameMember(j, err)
 	case asCallError(err) == nil:
 		return retry(grow(busDelay, busDelayMax)) // errContended, or NATS
 	}
@@ -105,11 +107,16 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 	if s.desk.suspended() { // MX fails for everybody: no member is to blame
 		return retry(grow(outageDelay, outageDelayMax))
 	}
-	delay := grow(memberDelay, memberDelayMax)
+	return s.blameMember(j, err)
+}
+
+// blameMember has a job tried again until its own failures have used up the budget.
+func (s *Service) blameMember(j *Job, err error) Verdict {
+	delay := s.spread(memberDelay, memberDelayMax, j.Deliveries)
 	if s.budget.spend(j.Ref, s.now(), delay) > s.cfg.CommandBudget {
 		return Verdict{Disposition: Dead, Category: events.CategoryExhausted, Reason: err.Error()}
 	}
-	return retry(delay)
+	return Verdict{Disposition: Retry, Delay: delay, Reason: err.Error()}
 }
 
 // spread returns first doubled for every delivery after the first, at most

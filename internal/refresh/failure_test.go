@@ -2,6 +2,7 @@ package refresh_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -106,6 +107,63 @@ func TestACommandThatUsedUpItsBudgetIsADeadLetter(t *testing.T) {
 		t.Errorf("dead letters %+v, want one after 2 attempts", letters)
 	}
 	r.WaitIdle()
+}
+
+// failing has the event stream answer with what err returns, until that is nil.
+func failing(err func() error) func(int, *refresh.Deps) {
+	return func(_ int, d *refresh.Deps) {
+		stream := d.States
+		d.States = &states{stream, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+			if err := err(); err != nil {
+				return 0, err
+			}
+			return stream.Append(ctx, e, after)
+		}}
+	}
+}
+
+func TestAnEventTooLargeForNATSUsesUpTheBudgetOfItsMemberAlone(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{
+		Refresh: func(c *refresh.Config) { c.CommandBudget = 100 * time.Millisecond },
+		Wrap:    failing(func() error { return fmt.Errorf("%w: provoked", refresh.ErrTooLarge) }),
+	})
+	k := r.AddMember(status("CONNECTED"))
+	if got := r.Refresh(k); got.Outcome != events.OutcomeFailed || !strings.Contains(got.Reason, "too large") {
+		t.Errorf("outcome %s, reason %q", got.Outcome, got.Reason)
+	}
+	if letters := r.DeadLetters(); len(letters) != 1 || letters[0].Category != events.CategoryExhausted {
+		t.Errorf("dead letters %+v, want one", letters)
+	}
+	if err := r.Workers[0].Health.Get(refresh.CheckStore); err != nil {
+		t.Errorf("one member's event makes the worker unready: %v", err)
+	}
+}
+
+func TestAFullStoreUsesUpNoCommandAndShowsInReadiness(t *testing.T) {
+	t.Parallel()
+	var full atomic.Bool
+	full.Store(true)
+	r := refreshtest.New(t, refreshtest.Options{
+		Refresh: func(c *refresh.Config) { c.CommandBudget = time.Nanosecond },
+		Wrap: failing(func() error {
+			if full.Load() {
+				return fmt.Errorf("%w: provoked", refresh.ErrRefused)
+			}
+			return nil
+		}),
+	})
+	k := r.AddMember(status("CONNECTED"))
+	r.Publish(events.Command{User: k.User(), Member: k.Member(), CommandID: "c-1"})
+	health := r.Workers[0].Health
+	r.Until("readiness tells", func() bool { return health.Get(refresh.CheckStore) != nil })
+	full.Store(false)
+	if got := r.Result("c-1"); got.Outcome != events.OutcomeChanged {
+		t.Errorf("outcome %s (%s)", got.Outcome, got.Reason)
+	}
+	if err := health.Get(refresh.CheckStore); err != nil {
+		t.Errorf("readiness still says %v", err)
+	}
 }
 
 func TestAnOutageUsesUpNoCommandAndIsNotHammered(t *testing.T) {

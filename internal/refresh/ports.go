@@ -26,6 +26,10 @@ var (
 	ErrConflict = errors.New("overtaken by another write")
 	// ErrOutcomeUnknown: no answer came; the write may or may not be stored, now or soon.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
+	// ErrRefused: the server refused a write that others would be refused too, as on a full disk.
+	ErrRefused = errors.New("refused by the server")
+	// ErrTooLarge: NATS takes no message of this size, now or later.
+	ErrTooLarge = errors.New("too large to be stored")
 	// ErrUnreadable: the member's last event cannot be parsed. Nothing may be concluded from it.
 	ErrUnreadable = errors.New("last event is unreadable")
 )
@@ -40,7 +44,8 @@ type States interface {
 	// LastSequence returns the stream sequence of the member's last event, or 0.
 	LastSequence(ctx context.Context, k events.Key) (uint64, error)
 	// Append stores e durably if the member's last sequence is still after, and
-	// returns e's own. ErrConflict: it is not, e is not stored. ErrOutcomeUnknown.
+	// returns e's own. ErrConflict: it is not, e is not stored. ErrOutcomeUnknown,
+	// ErrTooLarge, ErrRefused.
 	Append(ctx context.Context, e events.Event, after uint64) (uint64, error)
 }
 
@@ -93,4 +98,5 @@ type Health interface {
 const (
 	CheckCredentials = "mx_credentials" // MX refuses our client id, key, address or version
 	CheckDeletions   = "deletions"      // deletions are held back
+	CheckStore       = "event_store"    // NATS refuses to store events, as on a full disk
 )

@@ -42,6 +42,7 @@ type Service struct {
 	budget    *budget
 	deletions *rate.Limiter
 	held      held
+	storage   *storage
 	metrics   *metrics
 	tracing   tracing
 	talks     bool // lines of level debug are wanted
@@ -69,6 +70,7 @@ func New(cfg Config, deps Deps) *Service {
 	s.desk.run = s.serve
 	s.metrics.watch(s.desk, s.memory)
 	s.held.health = deps.Health
+	s.storage = &storage{health: deps.Health, log: deps.Log}
 	s.talks = deps.Log != nil && deps.Log.Enabled(ctx, slog.LevelDebug)
 	return s
 }
