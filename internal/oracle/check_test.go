@@ -112,6 +112,8 @@ func TestTruthIsComparedByTheRulesOfMX(t *testing.T) {
 		"an aggregation's begin":              {plainMember, `"is_being_aggregated":true`, ""},
 		"no error as an empty object":         {plainMember, `"error":{}`, ""},
 		"no error as an empty text":           {plainMember, `"error":""`, ""},
+		"no error in an object of nulls":      {plainMember, `"error":{"error_code":null,"error_type":null,"error_message":"","user_message":null}`, ""},
+		"an error with a message alone":       {plainMember, `"error":{"error_message":"Down."}`, `error: MX says null null, the last event none`},
 		"an error":                            {plainMember, `"error":{"error_code":1,"error_type":"MEMBER"}`, `error: MX says 1 "MEMBER", the last event none`},
 		"the error as an object":              {oauthMember, `"error":{"error_type":"MEMBER","error_code":2004,"error_message":"any"}`, ""},
 		"the error as a text":                 {oauthMember, `"error":"{\"error_code\":2004,\"error_type\":\"MEMBER\"}"`, ""},

@@ -128,8 +128,7 @@ type sameFault struct {
 	code, kind string // JSON
 }
 
-// compared returns what an error is compared by. An error without code and
-// type is one nobody can tell from none.
+// compared returns what an error is compared by.
 func compared(v value) sameFault {
 	if v.Value() == "null" {
 		return sameFault{}
@@ -147,10 +146,11 @@ func faultOf(o object) sameFault {
 		return encode(v).Value()
 	}
 	f := sameFault{code: orNull(o.get("error_code")), kind: orNull(o.get("error_type"))}
-	if f.code == "null" && f.kind == "null" {
+	f.is = slices.ContainsFunc([]string{f.code, f.kind, orNull(o.get("error_message")), orNull(o.get("user_message"))},
+		func(v string) bool { return v != "null" && v != `""` }) // of one that says nothing nobody can tell that it is there
+	if !f.is {
 		return sameFault{}
 	}
-	f.is = true
 	return f
 }
 
