@@ -97,6 +97,9 @@ func (p *program) events(ctx context.Context, q *eventsQuery) error {
 			continue
 		}
 		out.event(&e)
+		if err := unwritten(p.stdout); err != nil {
+			return err // With --follow nobody would learn of it.
+		}
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ func newLines(w io.Writer, lookup func(string) (string, bool)) *lines {
 }
 
 func isTerminal(w io.Writer) bool {
+	if o, ok := w.(*output); ok {
+		w = o.w
+	}
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

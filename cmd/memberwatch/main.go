@@ -11,7 +11,7 @@
 //   - deadletters.go, forget.go, doctor.go: for whoever operates it. veil.go keeps
 //     secrets out of what is shown, confirm.go asks before something is removed.
 //   - sweep.go, progress.go: a sweep begun, watched and ended.
-//   - line.go: commands and events for people.
+//   - line.go: commands and events for people. output.go: what could not be printed.
 //   - stage.go, audience.go, story.go, demo.go: the demonstration. dev.go: the
 //     same parts, to play with.
 package main

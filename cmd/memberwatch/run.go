@@ -31,15 +31,17 @@ type program struct {
 
 // run carries out one command line. Its errors are for [exitCode].
 func run(ctx context.Context, args []string, env envconfig.Lookuper, stdout, stderr io.Writer) error {
-	p := &program{env: env, stdout: stdout, stderr: stderr}
+	out := &output{w: stdout}
+	p := &program{env: env, stdout: out, stderr: stderr}
 	if isTerminal(os.Stdin) {
 		p.stdin = os.Stdin
 	}
 	root := p.root() //nolint:contextcheck // Cobra hands ctx to the command it runs.
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
-	return root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
+	return out.verdict(c.CommandPath(), err)
 }
 
 // root is the command that has all others.
