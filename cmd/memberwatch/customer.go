@@ -140,6 +140,7 @@ func (c *customer) each(ctx context.Context, w window, f func(jetstream.Msg) boo
 	if err != nil {
 		return err //nolint:wrapcheck // read does.
 	}
+	defer dispose(ctx, s, cons)
 	if !w.follow && cons.CachedInfo().NumPending == 0 {
 		return nil
 	}
@@ -164,6 +165,22 @@ func (c *customer) each(ctx context.Context, w window, f func(jetstream.Msg) boo
 			return nil
 		}
 	}
+}
+
+// disposeTimeout bounds how long a command stays for the answer that its consumer
+// is deleted. NATS gives none to those who may not, and carries it out unwatched.
+const disposeTimeout = time.Second
+
+// dispose deletes the consumer that cons reads with at last, also when ctx has
+// ended: the server would keep it for minutes, and a script soon has thousands.
+func dispose(ctx context.Context, s jetstream.Stream, cons jetstream.Consumer) {
+	info := cons.CachedInfo()
+	if info == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), disposeTimeout)
+	defer cancel()
+	_ = s.DeleteConsumer(ctx, info.Name) // Otherwise the server does, when it has been idle.
 }
 
 // errUnknownIDs: nothing is known of a pair of ids that a partner gave.
