@@ -17,6 +17,10 @@ import (
 // errOutcome: the command was carried out, and not as one would wish.
 var errOutcome = errors.New("command not served")
 
+// noResult is what may be so when a command has no result yet, and where to look.
+const noResult = "is a worker running? If so, the command may still be being tried: memberwatch doctor finds what is in its way, " +
+	"memberwatch deadletters ls tells whether it was given up"
+
 func (p *program) refreshCommand() *cobra.Command {
 	var cmd events.Command
 	var wait bool
@@ -88,7 +92,7 @@ func (p *program) refresh(ctx context.Context, cmd events.Command, wait bool, ti
 	m, err := results.NextMsgWithContext(waiting)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: no result within %s; is a worker running?", errOutcome, timeout)
+		return fmt.Errorf("%w: no result within %s; %s", errOutcome, timeout, noResult)
 	case err != nil:
 		return fmt.Errorf("waiting for the result: %w", err)
 	}
@@ -106,7 +110,10 @@ func (p *program) report(r events.Result) error {
 		fmt.Fprintf(p.stdout, " %s, event %s", r.EventType, r.EventID)
 	}
 	if r.MemberGUID != "" {
-		fmt.Fprintf(p.stdout, " member %s of %s, revision %d", r.MemberGUID, r.UserGUID, r.Revision)
+		fmt.Fprintf(p.stdout, " member %s of %s", r.MemberGUID, r.UserGUID)
+	}
+	if r.Revision != 0 { // None is known of a member whose state cannot be read, or that never had one.
+		fmt.Fprintf(p.stdout, ", revision %d", r.Revision)
 	}
 	if r.Reason != "" {
 		fmt.Fprintf(p.stdout, " (%s)", r.Reason)
