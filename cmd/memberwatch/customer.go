@@ -167,6 +167,17 @@ func (c *customer) each(ctx context.Context, w window, f func(jetstream.Msg) boo
 	}
 }
 
+// unreadable says of an event that cannot be read where it is, how it may have come
+// there, and what to do.
+func unreadable(m jetstream.Msg, err error) error {
+	where := m.Subject()
+	if meta, bad := m.Metadata(); bad == nil {
+		where = fmt.Sprintf("%s, stream sequence %d: %s", meta.Stream, meta.Sequence.Stream, where)
+	}
+	return fmt.Errorf("%s: event is unreadable: %w; somebody else has written it, or a newer version: "+
+		"memberwatch verify tells what is wrong in the stream; see who may publish on this subject", where, err)
+}
+
 // disposeTimeout bounds how long a command stays for the answer that its consumer
 // is deleted. NATS gives none to those who may not, and carries it out unwatched.
 const disposeTimeout = time.Second

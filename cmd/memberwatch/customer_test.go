@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/sethvargo/go-envconfig"
@@ -95,5 +96,42 @@ func TestReadingLeavesNoConsumerBehindWhenTheReaderHasSeenEnough(t *testing.T) {
 	}
 	if got, want := w.consumers()["MX_EVENTS"], before["MX_EVENTS"]; got != want {
 		t.Errorf("%d consumers, want %d", got, want)
+	}
+}
+
+func TestUnreadableEventIsToldWithItsPlaceAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	w := newLetterWard(t)
+	k := w.addMember()
+	w.publish(k)
+	for _, body := range []string{`nonsense`, `{"specversion":"1.0"}`} {
+		if _, err := w.js().Publish(t.Context(), "mx.events.member.connected."+k.User()+"."+k.Member(), []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		args   []string
+		failed bool // ends the command; else it is told beside the others
+	}{
+		"member":        {[]string{"member", k.User(), k.Member()}, true},
+		"events":        {[]string{"events"}, false},
+		"events --json": {[]string{"events", "--json"}, true},
+	} {
+		out, logs, err := w.do("", tc.args...)
+		told := logs
+		if err != nil {
+			told = err.Error()
+		}
+		if (err != nil) != tc.failed || !tc.failed && strings.Count(out, "←") != 1 {
+			t.Errorf("%s: ends with %v after\n%s", name, err, out)
+		}
+		for _, want := range []string{
+			"MX_EVENTS, stream sequence 2: mx.events.member.connected." + k.User(), "event is unreadable",
+			"somebody else has written it, or a newer version", "memberwatch verify", "who may publish",
+		} {
+			if !strings.Contains(told, want) {
+				t.Errorf("%s: told %q, want %q", name, told, want)
+			}
+		}
 	}
 }

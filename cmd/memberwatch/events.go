@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/memberwatch/memberwatch/events"
 )
+
+// errNoJSON: what is stored cannot even be printed.
+var errNoJSON = errors.New("no JSON")
 
 // eventsQuery is what the flags of the events command say.
 type eventsQuery struct {
@@ -86,6 +90,9 @@ func (p *program) events(ctx context.Context, q *eventsQuery) error {
 			return err
 		}
 		if q.json {
+			if !json.Valid(m.Data()) {
+				return unreadable(m, errNoJSON)
+			}
 			if err := p.printJSONLine(m.Data()); err != nil {
 				return err
 			}
@@ -93,7 +100,7 @@ func (p *program) events(ctx context.Context, q *eventsQuery) error {
 		}
 		e, err := events.Decode(m.Data())
 		if err != nil {
-			fmt.Fprintf(p.stderr, "%s: %v\n", m.Subject(), err) // The others are as they are.
+			fmt.Fprintln(p.stderr, unreadable(m, err)) // The others are as they are.
 			continue
 		}
 		out.event(&e)

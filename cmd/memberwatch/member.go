@@ -74,7 +74,7 @@ func (p *program) member(ctx context.Context, user, member string, asJSON bool) 
 			return err
 		}
 		if last, err = events.Decode(m.Data()); err != nil {
-			return fmt.Errorf("%s: %w", m.Subject(), err)
+			return unreadable(m, err)
 		}
 		view.Last = m.Data()
 		view.History = append(view.History, revision{last.Data.Revision, last.Time, last.Type, last.Data.Changed, last.CorrelationID, last.Data.Previous == nil})
