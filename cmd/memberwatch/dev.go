@@ -94,7 +94,7 @@ func (p *program) dev(ctx context.Context, natsAddr, mxAddr, httpAddr string) (e
 		if err != nil {
 			return err
 		}
-		p.invite(at, sim, customer.subjects, members)
+		p.invite(thisLaunch().command(), at, sim, customer.subjects, members)
 		return nil
 	})
 }
@@ -123,8 +123,9 @@ func populate(ctx context.Context, sim *mxsim.Server, c *customer) ([]mxsim.Memb
 	return members, nil
 }
 
-// invite prints what there is and what can be done with it.
-func (p *program) invite(at serving, sim *mxsim.Server, s events.Subjects, members []mxsim.Member) {
+// invite prints what there is and what can be done with it: commands that work as
+// they stand. program is how this one is called.
+func (p *program) invite(program string, at serving, sim *mxsim.Server, s events.Subjects, members []mxsim.Member) {
 	say := func(format string, args ...any) { fmt.Fprintf(p.stdout, format+"\n", args...) }
 	say("NATS            %s", at.nats)
 	say("simulated MX    %s", sim.URL)
@@ -134,13 +135,14 @@ func (p *program) invite(at serving, sim *mxsim.Server, s events.Subjects, membe
 		say("  %-10s %s  %s", *m.ID, m.GUID, *m.ConnectionStatus)
 	}
 	var env []string
-	if at.nats != localNATS {
+	// Commands would take the shell's NATS_URL, which dev does not.
+	if elsewhere, _ := p.env.Lookup("NATS_URL"); at.nats != localNATS || elsewhere != "" {
 		env = append(env, "NATS_URL="+at.nats)
 	}
 	if s.Prefix() != events.DefaultPrefix {
 		env = append(env, "SUBJECT_PREFIX="+s.Prefix())
 	}
-	self := strings.Join(append(env, "memberwatch"), " ")
+	self := strings.Join(append(env, program), " ")
 	oauth, plain := members[0], members[2]
 	say("\nTry, in another terminal:")
 	say("  %s events --follow", self)
@@ -150,6 +152,7 @@ func (p *program) invite(at serving, sim *mxsim.Server, s events.Subjects, membe
 	say("  curl -X PATCH %s/_sim/members/%s -d '{\"connection_status\":\"DISCONNECTED\"}'", sim.URL, plain.GUID)
 	say("  %s refresh anna %s --wait", self, *plain.ID)
 	say("  %s member anna %s", self, *plain.ID)
+	say("\nWith the nats command line (github.com/nats-io/natscli):")
 	say("  nats -s %s sub '%s'", at.nats, s.Events())
 	say("\nCtrl-C ends it.")
 }

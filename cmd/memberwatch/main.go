@@ -12,8 +12,8 @@
 //     secrets out of what is shown, confirm.go asks before something is removed.
 //   - sweep.go, progress.go: a sweep begun, watched and ended.
 //   - line.go: commands and events for people. output.go: what could not be printed.
-//   - stage.go, audience.go, story.go, demo.go: the demonstration. dev.go: the
-//     same parts, to play with.
+//   - stage.go, audience.go, story.go, demo.go: the demonstration. dev.go,
+//     launch.go: the same parts, to play with, and commands to paste.
 package main
 
 import (
