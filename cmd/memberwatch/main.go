@@ -3,7 +3,7 @@
 //
 //   - run.go: the command line; one file for each command.
 //   - config.go, settings.go: the environment, read so that every problem is
-//     named at once.
+//     named at once. strangers.go: names in it that are nearly settings.
 //   - serve.go, worker.go: the service. metrics.go: what it measures of MX.
 //     pages_linux.go: memory that only the start needs.
 //   - customer.go: the service from outside, for refresh, events, member, verify,
@@ -52,7 +52,7 @@ func main() {
 		signal.Stop(signals)
 		cancel()
 	}()
-	os.Exit(exitCode(run(ctx, os.Args[1:], envconfig.OsLookuper(), os.Stdout, os.Stderr), os.Stderr))
+	os.Exit(exitCode(run(ctx, os.Args[1:], system{envconfig.OsLookuper()}, os.Stdout, os.Stderr), os.Stderr))
 }
 
 // exitCode reports err, if any, and chooses how to end.

@@ -56,7 +56,7 @@ them. Exit codes: 0 fine, 1 failed, 2 wrong usage or settings.`,
   memberwatch dev                                   # play with it
   MX_CLIENT_ID=… MX_API_KEY_FILE=… memberwatch serve
   memberwatch refresh USR-1 MBR-1 --wait`,
-		p.serveCommand(), p.demoCommand(), p.devCommand(), p.refreshCommand(), p.eventsCommand(), p.memberCommand(),
+		p.warning(p.serveCommand()), p.demoCommand(), p.warning(p.devCommand()), p.refreshCommand(), p.eventsCommand(), p.memberCommand(),
 		p.oauthURICommand(), p.webhookCommand(), p.sweepCommand(), p.catalogCommand(), p.topologyCommand(), p.verifyCommand(), p.deadLettersCommand(), p.forgetCommand(),
 		p.doctorCommand(), p.healthcheckCommand(), p.versionCommand(),
 	)
