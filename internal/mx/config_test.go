@@ -74,6 +74,7 @@ func TestProblemsNameTheVariableAndNoSecret(t *testing.T) {
 		{"line break in the key", func(c *mx.Config) { c.APIKey = "5ec\nret" }, []string{"MX_API_KEY"}},
 		{"blank key", func(c *mx.Config) { c.APIKey = " " }, []string{"MX_API_KEY"}},
 		{"key twice", func(c *mx.Config) { c.APIKeyFile = empty }, []string{"MX_API_KEY"}},
+		{"key with a byte order mark", func(c *mx.Config) { c.APIKey = "\ufeff5ecret" }, []string{"MX_API_KEY"}},
 		{"key file missing", func(c *mx.Config) { c.APIKey, c.APIKeyFile = "", filepath.Join(dir, "none") }, []string{"MX_API_KEY_FILE"}},
 		{"key file empty", func(c *mx.Config) { c.APIKey, c.APIKeyFile = "", empty }, []string{"MX_API_KEY_FILE"}},
 		{"key file large", func(c *mx.Config) { c.APIKey, c.APIKeyFile = "", large }, []string{"MX_API_KEY_FILE"}},

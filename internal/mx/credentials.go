@@ -125,8 +125,8 @@ func checkKey(key string) error {
 	if key == "" {
 		return errors.New("key is empty")
 	}
-	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return errors.New("key holds a space, a line break or a control character")
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("key holds a space, a line break or a character beyond ASCII, such as a byte order mark")
 	}
 	return nil
 }

@@ -88,6 +88,13 @@ func TestStoryInWhichEveryPromiseIsKeptPasses(t *testing.T) {
 	if r := check(t, js, only); r.Events != 0 || !r.OK() {
 		t.Errorf("verdict on a stranger is\n%s\nwant it kept in 0 events", r)
 	}
+	stream, err := js.Stream(t.Context(), "MX_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stream.CachedInfo().State.Consumers; n != 0 {
+		t.Errorf("checking left %d consumers behind", n)
+	}
 }
 
 func TestTruthIsComparedByTheRulesOfMX(t *testing.T) {

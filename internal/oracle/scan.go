@@ -29,6 +29,18 @@ const (
 	patience = 30
 )
 
+// dispose deletes the consumer that was read with at last, which the server would
+// keep for minutes.
+func dispose(ctx context.Context, js jetstream.JetStream, stream string, cons jetstream.Consumer) {
+	info := cons.CachedInfo()
+	if info == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quiet)
+	defer cancel()
+	_ = js.DeleteConsumer(ctx, stream, info.Name)
+}
+
 // scan calls visit with what is on a stream now, in order, and returns the
 // server's time just before.
 func (c *checker) scan(ctx context.Context, js jetstream.JetStream, name, filter string, visit func(message)) (time.Time, error) {
@@ -44,6 +56,7 @@ func (c *checker) scan(ctx context.Context, js jetstream.JetStream, name, filter
 	if err != nil {
 		return now, fmt.Errorf("making a consumer: %w", err)
 	}
+	defer dispose(ctx, js, name, cons)
 	if cons.CachedInfo().NumPending == 0 {
 		return now, nil
 	}
