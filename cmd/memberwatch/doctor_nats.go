@@ -330,7 +330,7 @@ func (d *doctor) topology(ctx context.Context, c *config, js jetstream.JetStream
 		if step.Missing {
 			missing++
 		}
-		foreign = foreign || step.Fixed
+		foreign = foreign || step.Foreign
 		lines = append(lines, step.String())
 	}
 	switch {

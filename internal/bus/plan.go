@@ -25,18 +25,28 @@ type Step struct {
 	Field   string // what differs, if it exists
 	Have    string
 	Want    string
-	// Fixed tells that the difference cannot be applied: it would make the events already there lie.
+	// Fixed tells that the difference cannot be applied.
 	Fixed bool
+	// Foreign tells why: the stream is another installation's, and its events would lie.
+	Foreign bool
 }
 
 func (s Step) String() string {
 	switch {
 	case s.Missing:
 		return s.Object + ": missing"
-	case s.Fixed:
+	case s.Foreign:
 		return fmt.Sprintf("%s: %s is %s, this service has %s; cannot be changed: use another SUBJECT_PREFIX", s.Object, s.Field, s.Have, s.Want)
 	}
-	return fmt.Sprintf("%s: %s is %s, want %s", s.Object, s.Field, s.Have, s.Want)
+	text := fmt.Sprintf("%s: %s is %s, want %s", s.Object, s.Field, s.Have, s.Want)
+	kind, _, _ := strings.Cut(s.Object, " ")
+	switch {
+	case !s.Fixed:
+		return text
+	case kind == "stream":
+		return text + "; NATS cannot change it: use another SUBJECT_PREFIX, or delete the stream with all that it holds and apply again"
+	}
+	return text + "; NATS cannot change it: delete the " + kind + " and apply again, which costs reads and no event"
 }
 
 // Topology compares what is on NATS with what the service needs, and changes it.
@@ -55,100 +65,77 @@ func NewTopology(js jetstream.JetStream, c Config, s events.Subjects, id Identit
 // Plan returns the differences; none when all is well. It changes nothing.
 func (t *Topology) Plan(ctx context.Context) ([]Step, error) {
 	var steps []Step
-	for _, want := range streams(&t.config, t.subjects, t.identity) {
+	for _, want := range t.streams() {
 		s, err := t.stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			steps = append(steps, Step{Object: "stream " + want.Name, Missing: true})
+			steps = append(steps, Step{Object: want.object, Missing: true})
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("looking at stream %s: %w", want.Name, err)
+			return nil, fmt.Errorf("looking at %s: %w", want.object, err)
 		}
-		steps = append(steps, compareStream(s.CachedInfo().Config, want)...)
-	}
-	kv := bucket(&t.config, t.subjects)
-	if s, err := t.stream(ctx, "KV_"+kv.Bucket); errors.Is(err, jetstream.ErrStreamNotFound) {
-		steps = append(steps, Step{Object: "bucket " + kv.Bucket, Missing: true})
-	} else if err != nil {
-		return nil, fmt.Errorf("looking at bucket %s: %w", kv.Bucket, err)
-	} else if have := s.CachedInfo().Config.Replicas; have != kv.Replicas {
-		steps = append(steps, Step{Object: "bucket " + kv.Bucket, Field: "replicas", Have: strconv.Itoa(have), Want: strconv.Itoa(kv.Replicas)})
+		have := s.CachedInfo().Config
+		steps = append(steps, compare(want.object, &have, &want.StreamConfig, want.rules())...)
+		steps = append(steps, compareMetadata(want.object, have.Metadata, want.Metadata)...)
 	}
 	for _, want := range consumers(&t.config, t.subjects) {
-		object := "consumer " + want.config.Durable + " on " + want.stream
 		c, err := t.consumer(ctx, want.stream, want.config.Durable)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-			steps = append(steps, Step{Object: object, Missing: true})
+			steps = append(steps, Step{Object: want.object(), Missing: true})
+			continue
+		}
+		if errors.Is(err, jetstream.ErrNotPullConsumer) {
+			steps = append(steps, Step{Object: want.object(), Field: "kind", Have: "push", Want: "pull", Fixed: true})
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("looking at %s: %w", object, err)
+			return nil, fmt.Errorf("looking at %s: %w", want.object(), err)
 		}
-		steps = append(steps, compareConsumer(object, c.CachedInfo().Config, want.config)...)
+		have := c.CachedInfo().Config
+		if have.Replicas == t.config.StreamReplicas {
+			have.Replicas = 0 // as many as its stream has, said another way
+		}
+		steps = append(steps, compare(want.object(), &have, &want.config, consumerRules())...)
 	}
 	return steps, nil
 }
 
-func compareStream(have, want jetstream.StreamConfig) []Step {
-	d := differ{object: "stream " + want.Name}
-	d.fixed("retention", have.Retention, want.Retention)
-	d.note("subjects", strings.Join(have.Subjects, " "), strings.Join(want.Subjects, " "))
-	d.note("storage", have.Storage, want.Storage)
-	d.note("replicas", have.Replicas, want.Replicas)
-	d.note("discard", have.Discard, want.Discard)
-	d.note("max age", have.MaxAge, want.MaxAge)
-	d.note("max messages", have.MaxMsgs, want.MaxMsgs)
-	d.note("max bytes", have.MaxBytes, want.MaxBytes)
-	d.note("max messages per subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
-	d.note("duplicate window", have.Duplicates, want.Duplicates)
-	d.note("compression", have.Compression, want.Compression)
-	d.note("direct reads", have.AllowDirect, want.AllowDirect)
-	d.note("roll-up", have.AllowRollup, want.AllowRollup)
-	d.note("message schedules", have.AllowMsgSchedules, want.AllowMsgSchedules)
+// kept is a stream as the service needs it.
+type kept struct {
+	jetstream.StreamConfig
+	object string   // what it is called in a [Step]
+	theirs []string // settings that are the operator's
+}
+
+func (k *kept) rules() []rule[jetstream.StreamConfig] { return without(streamRules(), k.theirs) }
+
+// streams are all streams, that of the bucket included.
+func (t *Topology) streams() []kept {
+	left := theirs(t.subjects)
+	var all []kept
+	for _, c := range streams(&t.config, t.subjects, t.identity) {
+		all = append(all, kept{c, "stream " + c.Name, left[c.Name]})
+	}
+	c := bucketStream(&t.config, t.subjects)
+	return append(all, kept{c, "bucket " + t.subjects.IDBucket(), left[c.Name]})
+}
+
+// compareMetadata compares what the event stream says of whose events it holds.
+func compareMetadata(object string, have, want map[string]string) []Step {
+	var steps []Step
 	for _, k := range []string{metaHost, metaClient, metaTypePrefix, metaInitial, metaAggregated} {
-		w, ours := want.Metadata[k]
-		h, there := have.Metadata[k]
-		switch {
-		case !ours || h == w && there:
-		case there && (k == metaHost || k == metaClient):
-			d.fixed(k, h, w)
-		default:
-			d.note(k, fmt.Sprintf("%q", h), fmt.Sprintf("%q", w))
+		w, ours := want[k]
+		h, there := have[k]
+		if !ours || there && (h == w || k == metaHost && hostName(h) == w) {
+			continue
 		}
+		step := Step{Object: object, Field: k, Have: strconv.Quote(h), Want: strconv.Quote(w)}
+		if there && (k == metaHost || k == metaClient) {
+			step.Have, step.Want, step.Fixed, step.Foreign = h, w, true, true
+		}
+		steps = append(steps, step)
 	}
-	return d.steps
-}
-
-func compareConsumer(object string, have, want jetstream.ConsumerConfig) []Step {
-	d := differ{object: object}
-	d.note("filter", have.FilterSubject, want.FilterSubject)
-	d.note("ack policy", have.AckPolicy, want.AckPolicy)
-	d.note("ack wait", have.AckWait, want.AckWait)
-	d.note("max deliver", have.MaxDeliver, want.MaxDeliver)
-	d.note("max ack pending", have.MaxAckPending, want.MaxAckPending)
-	if len(have.BackOff) > 0 {
-		d.note("back-off", have.BackOff, "none (it would replace the ack wait)")
-	}
-	return d.steps
-}
-
-type differ struct {
-	object string
-	steps  []Step
-}
-
-func (d *differ) note(field string, have, want any) {
-	if h, w := fmt.Sprint(have), fmt.Sprint(want); h != w {
-		d.steps = append(d.steps, Step{Object: d.object, Field: field, Have: h, Want: w})
-	}
-}
-
-func (d *differ) fixed(field string, have, want any) {
-	n := len(d.steps)
-	d.note(field, have, want)
-	if len(d.steps) > n {
-		d.steps[n].Fixed = true
-	}
+	return steps
 }
 
 // setupTimeout bounds one request while the topology is made. On a cluster that
@@ -195,6 +182,11 @@ func (t *Topology) try(ctx context.Context) error {
 			return err
 		}
 	}
+	return drift(steps)
+}
+
+// drift is the ErrDrift that names all steps, nil when there are none.
+func drift(steps []Step) error {
 	if len(steps) == 0 {
 		return nil
 	}
@@ -262,8 +254,8 @@ func (t *Topology) ask(ctx context.Context, do func(context.Context) error) erro
 	return do(ctx)
 }
 
-// Apply creates what is missing and changes what differs. Differences that
-// cannot be applied are an ErrDrift, and nothing is changed then.
+// Apply creates what is missing and changes what differs; what is the operator's
+// stays. Differences that cannot be applied are an ErrDrift, and nothing is changed then.
 func (t *Topology) Apply(ctx context.Context) error {
 	steps, err := t.Plan(ctx)
 	if err != nil {
@@ -277,30 +269,31 @@ func (t *Topology) Apply(ctx context.Context) error {
 	if err := t.create(ctx); err != nil {
 		return err
 	}
-	for _, want := range streams(&t.config, t.subjects, t.identity) {
-		if !concerns(steps, "stream "+want.Name) {
+	for _, want := range t.streams() {
+		if !concerns(steps, want.object) {
 			continue
 		}
 		s, err := t.stream(ctx, want.Name)
 		if err != nil {
-			return fmt.Errorf("looking at stream %s: %w", want.Name, err)
+			return fmt.Errorf("looking at %s: %w", want.object, err)
 		}
-		want.Metadata = withMetadata(s.CachedInfo().Config.Metadata, want.Metadata)
-		if _, err := t.js.UpdateStream(ctx, want); err != nil {
-			return fmt.Errorf("changing stream %s: %w", want.Name, err)
-		}
-	}
-	if kv := bucket(&t.config, t.subjects); concerns(steps, "bucket "+kv.Bucket) {
-		if _, err := t.js.UpdateKeyValue(ctx, kv); err != nil {
-			return fmt.Errorf("changing bucket %s: %w", kv.Bucket, err)
+		c := mended(s.CachedInfo().Config, want.StreamConfig, want.rules())
+		c.Metadata = withMetadata(c.Metadata, want.Metadata)
+		if _, err := t.js.UpdateStream(ctx, c); err != nil {
+			return fmt.Errorf("changing %s: %w", want.object, err)
 		}
 	}
 	for _, want := range consumers(&t.config, t.subjects) {
-		if !concerns(steps, "consumer "+want.config.Durable+" on "+want.stream) {
+		if !concerns(steps, want.object()) {
 			continue
 		}
-		if _, err := t.js.UpdateConsumer(ctx, want.stream, want.config); err != nil {
-			return fmt.Errorf("changing consumer %s: %w", want.config.Durable, err)
+		have, err := t.consumer(ctx, want.stream, want.config.Durable)
+		if err != nil {
+			return fmt.Errorf("looking at %s: %w", want.object(), err)
+		}
+		c := mended(have.CachedInfo().Config, want.config, consumerRules())
+		if _, err := t.js.UpdateConsumer(ctx, want.stream, c); err != nil {
+			return fmt.Errorf("changing %s: %w", want.object(), err)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -47,11 +48,54 @@ const (
 func (i Identity) metadata() map[string]string {
 	sum := sha256.Sum256([]byte("memberwatch client " + i.ClientID))
 	return map[string]string{
-		metaHost:       i.MXHost,
+		metaHost:       hostName(i.MXHost),
 		metaClient:     hex.EncodeToString(sum[:8]),
 		metaTypePrefix: i.TypePrefix,
 		metaInitial:    strconv.FormatBool(i.Initial),
 		metaAggregated: strconv.FormatBool(i.Aggregated),
+	}
+}
+
+// hostName is the one way to write a host: names of hosts have no case, and the
+// dot of the root at their end says nothing.
+func hostName(s string) string { return strings.TrimSuffix(strings.ToLower(s), ".") }
+
+// Names of the settings that are the operator's on some of the streams.
+const (
+	ruleSources       = "sources"
+	ruleRepublish     = "republishing"
+	ruleNoDelete      = "deletes denied"
+	ruleNoPurge       = "purges denied"
+	ruleDiscard       = "discard"
+	ruleMaxAge        = "max age"
+	ruleMaxMsgs       = "max messages"
+	ruleMaxBytes      = "max bytes"
+	ruleMaxPerSubject = "max messages per subject"
+	ruleCompression   = "compression"
+	ruleMsgTTL        = "message TTLs"
+	ruleConsumers     = "consumer limits"
+)
+
+// theirs are the settings that no promise rests on, by stream: an operator may
+// have reasons for them. Deletes and purges are part of the protocol on the
+// background stream alone; elsewhere only commands of people ask for them, and
+// say so when they are refused.
+func theirs(s events.Subjects) map[string][]string {
+	deletions := []string{ruleNoDelete, ruleNoPurge}
+	return map[string][]string{
+		// A full queue refuses, and its publisher hears of it. Commands may come from another
+		// stream, and may end when their publisher says.
+		s.CommandStream():    append([]string{ruleMaxMsgs, ruleMaxBytes, ruleCompression, ruleSources, ruleRepublish, ruleMsgTTL}, deletions...),
+		s.BackgroundStream(): {ruleRepublish, ruleMsgTTL},
+		// Copies of events may go anywhere; a copy of a URI may not.
+		s.EventStream(): append([]string{ruleRepublish}, deletions...),
+		s.OAuthStream(): append([]string{ruleConsumers, ruleMsgTTL}, deletions...),
+		// How many letters are kept, and for how long, is for those to say who read them.
+		s.DeadLetterStream(): append([]string{
+			ruleMaxAge, ruleMaxMsgs, ruleMaxBytes, ruleMaxPerSubject, ruleDiscard,
+			ruleCompression, ruleRepublish, ruleMsgTTL, ruleConsumers,
+		}, deletions...),
+		"KV_" + s.IDBucket(): append([]string{ruleCompression, ruleRepublish, ruleMsgTTL, ruleConsumers}, deletions...),
 	}
 }
 
@@ -104,6 +148,9 @@ type consumer struct {
 	config jetstream.ConsumerConfig
 }
 
+// object is what it is called in a [Step].
+func (c *consumer) object() string { return "consumer " + c.config.Durable + " on " + c.stream }
+
 func consumers(c *Config, s events.Subjects) []consumer {
 	base := jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1,
@@ -125,6 +172,17 @@ func bucket(c *Config, s events.Subjects) jetstream.KeyValueConfig {
 	return jetstream.KeyValueConfig{
 		Bucket: s.IDBucket(), Description: "Which guids partners' own ids meant; losing it costs reads.",
 		History: 1, Replicas: c.StreamReplicas, Storage: jetstream.FileStorage,
+	}
+}
+
+// bucketStream is the stream that the client makes for the bucket.
+func bucketStream(c *Config, s events.Subjects) jetstream.StreamConfig {
+	kv := bucket(c, s)
+	return jetstream.StreamConfig{
+		Name: "KV_" + kv.Bucket, Subjects: []string{"$KV." + kv.Bucket + ".>"},
+		Storage: kv.Storage, Replicas: kv.Replicas, MaxMsgsPerSubject: int64(kv.History),
+		MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
+		AllowDirect: true, AllowRollup: true,
 	}
 }
 
