@@ -36,7 +36,7 @@ type worker struct {
 	hooks   *webhook.Server // the door for webhooks; nil: none
 }
 
-// A door brings what no lane fetches: it runs until ctx ends.
+// A door brings what no lane fetches, or watches over what is there: it runs until ctx ends.
 type door interface {
 	Run(ctx context.Context) error
 }
@@ -77,9 +77,11 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 	if err != nil {
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
-	if err := bus.NewTopology(js, c.Bus, subjects, c.identity(w.mx.Host())).Ready(ctx, health); err != nil {
+	topology := bus.NewTopology(js, c.Bus, subjects, c.identity(w.mx.Host()))
+	if err := topology.Ready(ctx, health); err != nil {
 		return nil, err
 	}
+	w.doors = append(w.doors, bus.NewWatch(topology, health, log))
 
 	if w.bus, err = bus.New(ctx, w.nc, c.Bus, bus.Options{
 		DeleteConfirmAfter: c.Refresh.DeleteConfirmAfter, MaxInFlight: c.MX.MaxInFlight, Log: log, Now: time.Now,

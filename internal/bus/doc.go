@@ -2,7 +2,8 @@
 //
 //   - connect.go: the connection, made to outlast any outage.
 //   - topology.go: the streams, bucket and consumers of the contract, created or
-//     only verified at start; plan.go shows and applies differences.
+//     only verified at start; plan.go shows and applies differences, compare.go
+//     says which settings count; watch.go looks again while the service works.
 //   - intake.go: messages of both lanes become jobs of package refresh; lane.go
 //     fetches them, hand.go keeps them alive while they are in hand; decode.go
 //     reads commands in all their forms.
