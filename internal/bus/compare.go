@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -132,7 +133,7 @@ func show(field any) string {
 	case jetstream.PriorityPolicy:
 		name, err := s.MarshalJSON()
 		if err != nil { // A newer server's.
-			return fmt.Sprint(int(s))
+			return strconv.Itoa(int(s))
 		}
 		return orNone(strings.Trim(string(name), `"`))
 	default:

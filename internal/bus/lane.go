@@ -48,6 +48,7 @@ type lane struct {
 	room    *sync.Cond // signaled when held falls or stopped changes
 	held    int        // messages in hand or asked for
 	stopped bool       // ask for no more
+	down    bool       // fetching is interrupted, and that was told
 }
 
 func newLane(l *lane) *lane {
@@ -103,7 +104,7 @@ func (l *lane) run(ctx context.Context) error {
 			errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("fetching from consumer %s of %s: %w", l.durable, l.stream, err)
 		}
-		l.log.Warn("fetching interrupted", "consumer", l.durable, "error", err)
+		l.interrupted(err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(probeWait):
@@ -111,6 +112,36 @@ func (l *lane) run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// interrupted tells that messages cannot be fetched: once, until they can. What
+// the client says of a connection that is gone is that a buffer is full, since
+// we have it buffer nothing.
+func (l *lane) interrupted(err error) {
+	if errors.Is(err, nats.ErrReconnectBufExceeded) || !l.js.Conn().IsConnected() {
+		err = errNotConnected
+	}
+	if l.turn(true) {
+		l.log.Warn("fetching interrupted; this is said once until it goes on", "consumer", l.durable, "error", err)
+	}
+}
+
+// goesOn tells that messages can be fetched, if it was told that they cannot.
+func (l *lane) goesOn() {
+	if l.turn(false) {
+		l.log.Info("fetching goes on", "consumer", l.durable)
+	}
+}
+
+// turn notes whether fetching is interrupted, and reports whether that is new.
+func (l *lane) turn(down bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.down
+	l.down = down
+	return was != down
+}
+
+var errNotConnected = errors.New("NATS is not connected")
 
 // consume fetches until ctx ends, MX may not be asked any more, or NATS fails.
 func (l *lane) consume(ctx context.Context, f refresh.Flow) error {
@@ -171,6 +202,7 @@ func (l *lane) fetch(cons jetstream.Consumer, n int, wait time.Duration) (got in
 	if err := batch.Error(); err != nil {
 		return got, fmt.Errorf("waiting for messages: %w", err)
 	}
+	l.goesOn()
 	return got, nil
 }
 

@@ -1,13 +1,19 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/memberwatch/memberwatch/internal/bus/embedded/embeddedtest"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -155,6 +161,85 @@ func TestTheDeathOfAConsumerEndsTheWorker(t *testing.T) {
 				}
 			case <-time.After(patience):
 				t.Error("still runs")
+			}
+		})
+	}
+}
+
+// looks counts how often lanes asked how things stand: once for each try to fetch.
+type looks struct {
+	*inbox
+	n atomic.Int64
+}
+
+func (l *looks) Flow() refresh.Flow {
+	l.n.Add(1)
+	return l.inbox.Flow()
+}
+
+// safeBuffer is a log that several write to.
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+// count is how many lines hold text.
+func (b *safeBuffer) count(text string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.buf.String(), text)
+}
+
+// allWait reports whether each lane has a request for messages at the server.
+func (h *house) allWait() bool {
+	for _, want := range consumers(&h.config, h.subjects) {
+		c, err := h.peer.Consumer(h.t.Context(), want.stream, want.config.Durable)
+		if err != nil || c.CachedInfo().NumWaiting == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func TestAnOutageOfNATSIsToldOnceByEachLane(t *testing.T) {
+	t.Parallel()
+	for name, cause := range map[string]string{
+		"while lanes wait for messages": jetstream.ErrServerShutdown.Error(),
+		"before they ask for any":       errNotConnected.Error(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, in, log := newHouse(t, good()), &looks{inbox: newInbox()}, new(safeBuffer)
+			h.log = slog.New(slog.NewTextHandler(log, nil))
+			if cause == errNotConnected.Error() {
+				h.servers[0].Shutdown()
+				h.until("the connection is gone", func() bool { return !h.nc.IsConnected() })
+			}
+			h.start(h.Bus, in)
+			if cause != errNotConnected.Error() {
+				h.until("all lanes wait for messages", h.allWait)
+				h.servers[0].Shutdown()
+			}
+			h.until("all lanes tell of the outage", func() bool { return log.count("level=WARN") >= 3 })
+			before := in.n.Load()
+			h.until("all lanes have tried again and again", func() bool { return in.n.Load() >= before+9 })
+			h.servers[0] = embeddedtest.Restart(t, h.servers[0])
+			h.fill(1)
+			done(in.next(t))
+			h.until("all lanes tell that they go on", func() bool { return log.count(`level=INFO msg="fetching goes on"`) >= 3 })
+			for text, want := range map[string]int{
+				"level=WARN": 3, "level=INFO": 3, cause: 3, "buffer limit": 0,
+				"consumer=" + consumerCommands + " ": 1, "consumer=" + consumerBackground + " ": 1, "consumer=" + consumerFollow + " ": 1,
+			} {
+				if n := log.count(text); n != want {
+					t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, log.buf.String())
+				}
 			}
 		})
 	}
