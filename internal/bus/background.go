@@ -49,6 +49,27 @@ type slowBody struct {
 	Step    uint64    `json:"step,omitempty"`    // chain: the step to make
 }
 
+// read reads a body. The error names the field.
+func (s *slowBody) read(data []byte) error {
+	err := json.Unmarshal(data, s)
+	if err == nil {
+		return nil
+	}
+	// A time says what is wrong with it, and not which one it is.
+	var times struct {
+		FirstAt json.RawMessage `json:"first_at"`
+		Since   json.RawMessage `json:"since"`
+	}
+	if json.Unmarshal(data, &times) == nil {
+		for name, value := range map[string]json.RawMessage{"first_at": times.FirstAt, "since": times.Since} {
+			if len(value) > 0 && json.Unmarshal(value, new(time.Time)) != nil {
+				return fmt.Errorf("body: %s: %.40s is no time in the form of RFC 3339", name, value)
+			}
+		}
+	}
+	return fmt.Errorf("body: %w", explain(err))
+}
+
 // background takes a message of the slow lane whose time has come.
 func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) {
 	d := b.open(ctx, l, m)
@@ -57,7 +78,7 @@ func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m jetstream.Ms
 	}
 	_, k, ok := b.subjects.ParseBackground(m.Subject())
 	var body slowBody
-	err := json.Unmarshal(m.Data(), &body)
+	err := body.read(m.Data())
 	if !ok {
 		err = fmt.Errorf("subject: %q is none of the slow lane", m.Subject())
 	}

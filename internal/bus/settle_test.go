@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -238,7 +239,28 @@ func TestABadBackgroundMessageIsADeadLetter(t *testing.T) {
 	}
 	done(j)
 	h.until("all are settled", func() bool { return h.state(h.subjects.BackgroundStream()).Msgs == 0 })
-	if all := h.letters(); len(all) != 2 || all[0].Category != events.CategoryInvalid {
-		t.Errorf("dead letters %+v, want 2", all)
+	if all := h.letters(); len(all) != 2 || all[0].Category != events.CategoryInvalid || !strings.HasPrefix(all[0].Reason, "body: ") {
+		t.Errorf("dead letters %+v, want 2, of which the first says what is wrong with the body", all)
+	}
+}
+
+func TestALetterOfTheSlowLaneNamesTheField(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`junk`:                         "body: is not JSON: invalid character 'j' looking for beginning of value",
+		``:                             "body: is not JSON: unexpected end of JSON input",
+		`[]`:                           "body: is a JSON array; want an object",
+		`{"cause":7}`:                  "body: cause: is a JSON number; want a string",
+		`{"step":"x"}`:                 "body: step: is a JSON string; want a uint64",
+		`{"first_at":"x"}`:             `body: first_at: "x" is no time in the form of RFC 3339`,
+		`{"since":1}`:                  `body: since: 1 is no time in the form of RFC 3339`,
+		`{"first_at":null,"since":""}`: `body: since: "" is no time in the form of RFC 3339`,
+	} {
+		if err := new(slowBody).read([]byte(body)); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", body, err, want)
+		}
+	}
+	if err := new(slowBody).read([]byte(`{"cause":"settle","first_at":null,"since":"2026-08-01T12:00:00Z"}`)); err != nil {
+		t.Error(err)
 	}
 }
