@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
@@ -42,8 +44,8 @@ func (c *localConfig) Problems() []error {
 	if strings.TrimSpace(c.DataDir) == "" {
 		p = append(p, errors.New("DATA_DIR: blank; the embedded NATS server needs a directory, or set NATS_URL"))
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		p = append(p, fmt.Errorf("NATS_LISTEN: %q is not host:port", c.Listen))
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil || !isPort(port) {
+		p = append(p, fmt.Errorf("NATS_LISTEN: %q is not host:port: set it to an address such as 127.0.0.1:4222", c.Listen))
 	}
 	return p
 }
@@ -78,11 +80,24 @@ func natsURLProblems(list string) []error {
 		if one = strings.TrimSpace(one); !strings.Contains(one, "://") {
 			one = "nats://" + one
 		}
-		if u, err := url.Parse(one); err != nil || u.Hostname() == "" {
-			return []error{errors.New("NATS_URL: not a URL with a host: set it to one such as nats://nats:4222, several parted by commas")}
+		const fix = ": set it to one such as nats://nats:4222, several parted by commas"
+		u, err := url.Parse(one)
+		switch {
+		case err != nil || u.Hostname() == "":
+			return []error{errors.New("NATS_URL: not a URL with a host" + fix)}
+		case !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
+			return []error{errors.New("NATS_URL: begins with none of nats://, tls://, ws:// and wss://" + fix)}
+		case u.Port() != "" && !isPort(u.Port()):
+			return []error{errors.New("NATS_URL: has a port beyond 65535" + fix)}
 		}
 	}
 	return nil
+}
+
+// isPort reports whether s is the number of a port.
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }
 
 // wrongSettings is the usage error that names all problems, nil when there are none.

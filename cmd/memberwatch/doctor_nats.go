@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
@@ -227,10 +226,7 @@ func tlsFix(err error, g greeting) (string, bool) {
 }
 
 func loginFix(err error) string {
-	_, file := errors.AsType[*fs.PathError](err)
 	switch {
-	case file:
-		return "point NATS_CREDS, NATS_NKEY_SEED_FILE and NATS_TLS_* to files that this user can read"
 	case errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAccountAuthExpired):
 		return "the credentials have expired: have new ones issued for NATS_CREDS"
 	case errors.Is(err, nats.ErrAuthRevoked):

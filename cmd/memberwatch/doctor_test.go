@@ -106,7 +106,7 @@ func TestDoctorExplainsEachBrokenSetUp(t *testing.T) {
 			check: checkNATSLogin, detail: "Authorization Violation", fix: "NATS_CREDS",
 		},
 		"the file of credentials is not there": {
-			broken: set("NATS_CREDS", "/nowhere/worker.creds"), check: checkNATSLogin, detail: "/nowhere/worker.creds", fix: "files that this user can read",
+			broken: set("NATS_CREDS", "/nowhere/worker.creds"), check: checkSettings, detail: "NATS_CREDS: open /nowhere/worker.creds", fix: "catalog --config",
 		},
 		"JetStream is off": {
 			conf: "server_name: plain", bare: true, check: checkJetStream, detail: "not enabled", fix: "jetstream {",

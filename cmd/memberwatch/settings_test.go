@@ -88,7 +88,8 @@ func TestUnreadableSecretIsNotRepeated(t *testing.T) {
 func TestNATSURLsAreCheckedWithoutBeingRepeated(t *testing.T) {
 	t.Parallel()
 	for list, ok := range map[string]bool{
-		"": true, "nats://a:4222": true, "a:4222": true, "a": true, "nats://u:p@a:4222, tls://b": true, "ws://a": true,
+		"": true, "nats://a:4222": true, "a:4222": true, "a": true, "nats://u:p@a:4222, tls://b": true, "ws://a": true, "wss://a:65535": true,
+		"http://u:hunter2@a": false, "natsx://a": false, "a:65536": false, "nats://hunter:hunter2@a:99999": false, "a:4222,b:port": false,
 		"nats://u:hunter 2@a": false, "nats://": false, "a,,b": false, "nats://hunter2:hunter2:hunter2": false,
 	} {
 		problems := natsURLProblems(list)
@@ -103,10 +104,20 @@ func TestNATSURLsAreCheckedWithoutBeingRepeated(t *testing.T) {
 	}
 }
 
+func TestTheEmbeddedServerNeedsAPortThatThereIs(t *testing.T) {
+	t.Parallel()
+	for listen, ok := range map[string]bool{"127.0.0.1:4222": true, ":0": true, "127.0.0.1:65536": false, "127.0.0.1:nats": false, "127.0.0.1:": false, "here": false} {
+		c := localConfig{DataDir: "data", Listen: listen}
+		if problems := c.Problems(); (len(problems) == 0) != ok {
+			t.Errorf("%q: %v", listen, problems)
+		}
+	}
+}
+
 // The topology commands need no key, so they make no client to ask for the host.
 func TestTopologyAndServiceAgreeOnTheHost(t *testing.T) {
 	t.Parallel()
-	for _, base := range []string{"https://int-api.mx.com", "http://127.0.0.1:8085", "https://api.mx.com/", "http://[::1]:80"} {
+	for _, base := range []string{"https://int-api.mx.com", "http://127.0.0.1:8085", "https://api.mx.com/", "http://[::1]:80", " https://api.mx.com \n"} {
 		client, err := mx.New(mx.Config{BaseURL: base, ClientID: "c", APIKey: "k", AcceptVersion: "v1", Timeout: time.Second, MaxInFlight: 1})
 		if err != nil {
 			t.Fatal(err)

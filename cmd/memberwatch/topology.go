@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -47,7 +48,7 @@ make the events that are already there lie: another MX, another client.`,
 func (p *program) topology(ctx context.Context) (*bus.Topology, *customer, error) {
 	var c config
 	problems := readSettings(ctx, p.env, &c.Bus, &c.MX, &c.Refresh)
-	problems = append(problems, slices.Concat(c.Bus.Problems(), c.Refresh.Problems())...)
+	problems = append(problems, slices.Concat(natsURLProblems(c.Bus.URL), c.Bus.Problems(), c.Refresh.Problems())...)
 	host, err := mxHost(c.MX.BaseURL)
 	if err != nil {
 		problems = append(problems, err)
@@ -67,7 +68,7 @@ func (p *program) topology(ctx context.Context) (*bus.Topology, *customer, error
 
 // mxHost is which MX a URL is about, as a client made for it says too.
 func mxHost(base string) (string, error) {
-	u, err := url.Parse(base)
+	u, err := url.Parse(strings.TrimSpace(base))
 	if err != nil || u.Hostname() == "" {
 		return "", errors.New("MX_BASE_URL: not a URL with a host") // The text may hold a password.
 	}

@@ -1,8 +1,15 @@
 package bus
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"os"
+	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"github.com/memberwatch/memberwatch/events"
 )
@@ -54,7 +61,57 @@ func (c *Config) Problems() []error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		bad("NATS_TLS_CERT and NATS_TLS_KEY: give both or neither")
 	}
+	return append(p, c.fileProblems()...)
+}
+
+// fileProblems reads the files, so that an unreadable one is named together with
+// the rest, and by its setting. No error holds what is in a file.
+func (c *Config) fileProblems() []error {
+	var p []error
+	bad := func(format string, args ...any) { p = append(p, fmt.Errorf(format, args...)) }
+	if c.Creds != "" {
+		if err := checkCreds(c.Creds); err != nil {
+			bad("NATS_CREDS: %w: point it to a file with a user's JWT and seed that this user can read", err)
+		}
+	}
+	if seed := (&seedFile{path: c.NKeySeedFile}); seed.path != "" {
+		if err := seed.option(new(nats.Options)); err != nil {
+			bad("%w: point it to a file with a user's seed (SU…) that this user can read", err)
+		}
+	}
+	if c.TLSCA != "" {
+		text, err := os.ReadFile(c.TLSCA)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
+			err = fmt.Errorf("%s holds no certificate", c.TLSCA)
+		}
+		if err != nil {
+			bad("NATS_TLS_CA: %w: point it to a file with certificates in PEM that this user can read", err)
+		}
+	}
+	if c.TLSCert != "" && c.TLSKey != "" {
+		if _, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey); err != nil {
+			bad("NATS_TLS_CERT and NATS_TLS_KEY: %w: point them to a certificate and its key in PEM that this user can read", err)
+		}
+	}
 	return p
+}
+
+// checkCreds says what keeps a file from being a user's credentials.
+func checkCreds(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err //nolint:wrapcheck // It names the file.
+	}
+	defer clear(text)
+	if token, err := nkeys.ParseDecoratedJWT(text); err != nil || strings.Count(token, ".") != 2 {
+		return fmt.Errorf("%s holds no JWT", path)
+	}
+	key, err := nkeys.ParseDecoratedUserNKey(text)
+	if err != nil {
+		return fmt.Errorf("%s holds no user's seed", path)
+	}
+	key.Wipe()
+	return nil
 }
 
 // Time limits. A question to NATS that is not answered in askTimeout is taken

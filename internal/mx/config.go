@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,6 +20,10 @@ const (
 // maxInFlightLimit is about twice the 2,000 connections per address that MX names in its oldest description of a 429: a
 // larger pool can only be a mistake.
 const maxInFlightLimit = 4096
+
+// minTimeout is about what a handshake and one exchange take across an ocean. With less nearly every call would fail, and
+// nothing would tell that MX is well.
+const minTimeout = 100 * time.Millisecond
 
 // Config is what the client is told from outside, by go-envconfig.
 type Config struct {
@@ -78,8 +83,8 @@ func (c *Config) Problems() []error {
 	if c.AcceptVersion == "" || strings.ContainsFunc(c.AcceptVersion, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		problem("MX_ACCEPT_VERSION: missing or not a version: set it to one that MX names, such as v20250224")
 	}
-	if c.Timeout <= 0 {
-		problem("MX_TIMEOUT: must be longer than 0: set it to a duration such as 10s")
+	if c.Timeout < minTimeout {
+		problem("MX_TIMEOUT: %s is less than a call may take: set it to at least %s, such as 10s", c.Timeout, minTimeout)
 	}
 	if c.MaxInFlight < 1 || c.MaxInFlight > maxInFlightLimit {
 		problem("MX_MAX_IN_FLIGHT: %d is out of range: set it to 1 to %d", c.MaxInFlight, maxInFlightLimit)
@@ -96,12 +101,15 @@ func (c *Config) Problems() []error {
 // parseBase parses the API's root. Its errors do not hold the text, which may have a password in it.
 func parseBase(raw string) (*url.URL, error) {
 	const fix = "set it to a URL such as https://int-api.mx.com"
+	raw = strings.TrimSpace(raw)
 	u, err := url.Parse(raw)
 	switch {
 	case raw == "":
 		return nil, errors.New("empty: " + fix)
 	case err != nil || u.Hostname() == "" || u.Opaque != "":
 		return nil, errors.New("not a URL with a host: " + fix)
+	case u.Port() != "" && !isPort(u.Port()):
+		return nil, errors.New("has a port beyond 65535: " + fix)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.RawPath != "":
 		return nil, errors.New("holds more than scheme, host and a plain path: " + fix + " and credentials to MX_CLIENT_ID and MX_API_KEY")
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
@@ -110,6 +118,11 @@ func parseBase(raw string) (*url.URL, error) {
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	return u, nil
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }
 
 func isLoopback(host string) bool {

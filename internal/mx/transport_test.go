@@ -137,7 +137,7 @@ func TestTimeoutOverRealConnection(t *testing.T) {
 	release := make(chan struct{})
 	c := config(serve(t, func(http.ResponseWriter, *http.Request) { <-release }))
 	t.Cleanup(func() { close(release) }) // Before the server closes.
-	c.Timeout = 20 * time.Millisecond
+	c.Timeout = 100 * time.Millisecond
 	_, err := newClient(t, c).ReadMember(t.Context(), "USR-1", "MBR-1")
 	if mx.KindOf(err) != mx.Timeout {
 		t.Errorf("error is %v, want a time-out", err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 )
 
 // Forms of a log line; the values of LOG_FORMAT.
@@ -36,10 +37,16 @@ func (c *Config) Problems() []error {
 	default:
 		problems = append(problems, fmt.Errorf("LOG_FORMAT: %q is no format: set it to auto, json or text", c.LogFormat))
 	}
-	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
+	if _, port, err := net.SplitHostPort(c.HTTPAddr); err != nil || !isPort(port) {
 		problems = append(problems, fmt.Errorf("HTTP_ADDR: %q is not host:port: set it to an address such as :8080 or 127.0.0.1:8080", c.HTTPAddr))
 	}
 	return problems
+}
+
+// isPort reports whether s is the number of a port; 0 is any free one.
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }
 
 func (c *Config) level() (slog.Level, error) {

@@ -44,6 +44,16 @@ func TestDefaultsAreRight(t *testing.T) {
 	}
 }
 
+func TestAPortIsANumberThatThereIs(t *testing.T) {
+	t.Parallel()
+	for addr, ok := range map[string]bool{":0": true, ":65535": true, "127.0.0.1:8080": true, ":65536": false, ":-1": false, ":http": false, ":": false, "8080": false} {
+		c := load(t, map[string]string{"HTTP_ADDR": addr})
+		if problems := c.Problems(); (len(problems) == 0) != ok {
+			t.Errorf("%q: %v", addr, problems)
+		}
+	}
+}
+
 func TestProblemsNameEveryWrongVariableAndTheFix(t *testing.T) {
 	t.Parallel()
 	cfg := load(t, map[string]string{"LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "HTTP_ADDR": "8080"})

@@ -29,6 +29,8 @@ func TestProblemsNameEverySettingAndNoSecret(t *testing.T) {
 		"everywhere, by TLS":      {Config{Addr: ":8443", Token: "hunter2", TLSCert: pki.cert, TLSKey: pki.key}, nil},
 		"certificates alone":      {Config{Addr: ":8443", TLSCert: pki.cert, TLSKey: pki.key, TLSClientCA: pki.cert}, nil},
 		"no address":              {Config{Addr: "8081", Token: "hunter2"}, []string{"WEBHOOK_ADDR: "}},
+		"a port too far":          {Config{Addr: "127.0.0.1:65536", Token: "hunter2"}, []string{"WEBHOOK_ADDR: "}},
+		"a port without number":   {Config{Addr: "127.0.0.1:https", Token: "hunter2"}, []string{"WEBHOOK_ADDR: "}},
 		"in the clear":            {Config{Addr: "0.0.0.0:8081", Token: "hunter2"}, []string{"WEBHOOK_ADDR: \"0.0.0.0:8081\" would take passwords in the clear"}},
 		"open to all":             {Config{Addr: "127.0.0.1:0"}, []string{"anybody could send webhooks"}},
 		"half a password":         {Config{Addr: "127.0.0.1:0", Password: "hunter2"}, []string{"WEBHOOK_USER and WEBHOOK_PASSWORD: "}},
