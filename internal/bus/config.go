@@ -98,7 +98,7 @@ func (c *Config) fileProblems() []error {
 
 // checkCreds says what keeps a file from being a user's credentials.
 func checkCreds(path string) error {
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // The operator names it.
 	if err != nil {
 		return err //nolint:wrapcheck // It names the file.
 	}
