@@ -117,7 +117,7 @@ func (l *lane) run(ctx context.Context) error {
 // the client says of a connection that is gone is that a buffer is full, since
 // we have it buffer nothing.
 func (l *lane) interrupted(err error) {
-	if errors.Is(err, nats.ErrReconnectBufExceeded) || !l.js.Conn().IsConnected() {
+	if !l.js.Conn().IsConnected() {
 		err = errNotConnected
 	}
 	if l.turn(true) {
