@@ -25,7 +25,6 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/memberwatch/memberwatch/internal/bus/embedded/embeddedtest"
-	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
 	"github.com/memberwatch/memberwatch/internal/observe"
 	"github.com/memberwatch/memberwatch/internal/webhook"
 )
@@ -97,11 +96,7 @@ func TestWebhookSendShowsItsCertificate(t *testing.T) {
 
 func TestAWorkerThatCannotBeMadeLeavesNoPortOpen(t *testing.T) {
 	t.Parallel()
-	sim, err := mxsim.Start(t.Context(), "", mxsim.Config{Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = sim.Close() }) // It served nobody.
+	sim := idleMX(t)
 	server := embeddedtest.Start(t)
 	c, err := loadConfig(t.Context(), overlay{of(sim), envconfig.MapLookuper(map[string]string{
 		"NATS_URL": server.URL(), "WEBHOOK_ADDR": "127.0.0.1:0", "WEBHOOK_TOKEN": "open",

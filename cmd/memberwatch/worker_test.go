@@ -15,13 +15,20 @@ import (
 	"github.com/memberwatch/memberwatch/internal/observe"
 )
 
-func TestAWorkerWatchesOverItsTopology(t *testing.T) {
-	t.Parallel()
+// idleMX is a simulator that nobody asks anything.
+func idleMX(t *testing.T) *mxsim.Server {
+	t.Helper()
 	sim, err := mxsim.Start(t.Context(), "", mxsim.Config{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = sim.Close() }) // It served nobody.
+	t.Cleanup(func() { _ = sim.Close() })
+	return sim
+}
+
+func TestAWorkerWatchesOverItsTopology(t *testing.T) {
+	t.Parallel()
+	sim := idleMX(t)
 	nats := envconfig.MapLookuper(map[string]string{"NATS_URL": embeddedtest.Start(t).URL()})
 	c, err := loadConfig(t.Context(), overlay{of(sim), nats})
 	if err != nil {

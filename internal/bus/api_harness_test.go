@@ -1,7 +1,6 @@
 package bus_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -117,22 +116,4 @@ func (a *asked) send(endpoint string, request, response any) events.APICode {
 
 func of(k events.Key) events.RefreshRequest {
 	return events.RefreshRequest{Command: events.Command{User: k.User(), Member: k.Member()}}
-}
-
-// lockedBuffer may be written to by many.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -84,7 +84,7 @@ func TestGetTellsTheLastStateWithoutAskingMX(t *testing.T) {
 
 func TestAFreshURIIsForTheCallerAlone(t *testing.T) {
 	t.Parallel()
-	var log lockedBuffer
+	var log bus.LockedBuffer
 	to := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a := ask(t, refreshtest.New(t, refreshtest.Options{
 		Wrap: func(_ int, d *refresh.Deps) { d.Log = to },

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -222,4 +223,22 @@ func event(t *testing.T, k events.Key, revision uint64) events.Event {
 // done settles a job as done.
 func done(j *refresh.Job) {
 	j.Settle(refresh.Verdict{Disposition: refresh.Done, Result: events.Result{CommandID: j.ID, Outcome: events.OutcomeUnchanged, FinishedAt: time.Now()}})
+}
+
+// LockedBuffer may be written to by many. The tests outside this package use it too.
+type LockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *LockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *LockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -1,12 +1,10 @@
 package bus
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -177,24 +175,8 @@ func (l *looks) Flow() refresh.Flow {
 	return l.inbox.Flow()
 }
 
-// safeBuffer is a log that several write to.
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-// count is how many lines hold text.
-func (b *safeBuffer) count(text string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Count(b.buf.String(), text)
-}
+// count is how many times text was written.
+func (l *LockedBuffer) count(text string) int { return strings.Count(l.String(), text) }
 
 // allWait reports whether each lane has a request for messages at the server.
 func (h *house) allWait() bool {
@@ -215,7 +197,7 @@ func TestAnOutageOfNATSIsToldOnceByEachLane(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h, in, log := newHouse(t, good()), &looks{inbox: newInbox()}, new(safeBuffer)
+			h, in, log := newHouse(t, good()), &looks{inbox: newInbox()}, new(LockedBuffer)
 			h.log = slog.New(slog.NewTextHandler(log, nil))
 			if cause == errNotConnected.Error() {
 				h.servers[0].Shutdown()
@@ -238,7 +220,7 @@ func TestAnOutageOfNATSIsToldOnceByEachLane(t *testing.T) {
 				"consumer=" + consumerCommands + " ": 1, "consumer=" + consumerBackground + " ": 1, "consumer=" + consumerFollow + " ": 1,
 			} {
 				if n := log.count(text); n != want {
-					t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, log.buf.String())
+					t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, log.String())
 				}
 			}
 		})

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -41,7 +40,7 @@ func TestDriftUnderARunningServiceIsToldOnceAndTakenBack(t *testing.T) {
 	h := newHouse(t, good())
 	top := NewTopology(h.js, good(), h.subjects, identity())
 	var health record
-	var log bytes.Buffer
+	var log LockedBuffer
 	w := NewWatch(top, &health, slog.New(slog.NewTextHandler(&log, nil)))
 	// look looks twice and wants that much to have been told; want is empty when all is well.
 	look := func(times int, want string) {
@@ -52,7 +51,7 @@ func TestDriftUnderARunningServiceIsToldOnceAndTakenBack(t *testing.T) {
 		if n != times || (err == nil) != (want == "") || err != nil && (!errors.Is(err, ErrDrift) || !strings.Contains(err.Error(), want)) {
 			t.Errorf("health was told %d times, last %v; want %d times, %q", n, err, times, want)
 		}
-		if lines := strings.Count(log.String(), "\n"); lines != times {
+		if lines := log.count("\n"); lines != times {
 			t.Errorf("%d lines logged, want %d:\n%s", lines, times, log.String())
 		}
 	}
@@ -69,7 +68,7 @@ func TestDriftUnderARunningServiceIsToldOnceAndTakenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	look(4, "bucket MX_IDS: missing")
-	if got := strings.Count(log.String(), "level=WARN"); got != 3 || strings.Count(log.String(), "level=INFO") != 1 {
+	if got := log.count("level=WARN"); got != 3 || log.count("level=INFO") != 1 {
 		t.Errorf("want a warning for each change, and a word when it was right again:\n%s", log.String())
 	}
 	h.servers[0].Shutdown()
