@@ -21,9 +21,9 @@ const (
 // larger pool can only be a mistake.
 const maxInFlightLimit = 4096
 
-// minTimeout is about what a handshake and one exchange take across an ocean. With less nearly every call would fail, and
-// nothing would tell that MX is well.
-const minTimeout = 100 * time.Millisecond
+// minTimeout is less than any exchange takes that leaves the machine: below, nearly every call would fail, and nothing
+// would tell that MX is well.
+const minTimeout = 10 * time.Millisecond
 
 // Config is what the client is told from outside, by go-envconfig.
 type Config struct {

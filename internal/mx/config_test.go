@@ -87,7 +87,7 @@ func TestProblemsNameTheVariableAndNoSecret(t *testing.T) {
 		{"version with a line break", func(c *mx.Config) { c.AcceptVersion = "v1\r\nX: y" }, []string{"MX_ACCEPT_VERSION"}},
 		{"no time", func(c *mx.Config) { c.Timeout = 0 }, []string{"MX_TIMEOUT"}},
 		{"negative time", func(c *mx.Config) { c.Timeout = -1 }, []string{"MX_TIMEOUT"}},
-		{"hardly any time", func(c *mx.Config) { c.Timeout = 99 * time.Millisecond }, []string{"MX_TIMEOUT"}},
+		{"hardly any time", func(c *mx.Config) { c.Timeout = 9 * time.Millisecond }, []string{"MX_TIMEOUT"}},
 		{"just enough time", func(c *mx.Config) { c.Timeout = 100 * time.Millisecond }, nil},
 		{"no connections", func(c *mx.Config) { c.MaxInFlight = 0 }, []string{"MX_MAX_IN_FLIGHT"}},
 		{"too many connections", func(c *mx.Config) { c.MaxInFlight = 4097 }, []string{"MX_MAX_IN_FLIGHT"}},
