@@ -144,7 +144,7 @@ func (c *customer) each(ctx context.Context, w window, f func(jetstream.Msg) boo
 	if !w.follow && cons.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	messages, err := cons.Messages()
+	messages, err := cons.Messages(jetstream.PullExpiry(10*signOfLife), jetstream.PullHeartbeat(signOfLife))
 	if err != nil {
 		return err //nolint:wrapcheck // read does.
 	}
@@ -177,6 +177,11 @@ func unreadable(m jetstream.Msg, err error) error {
 	return fmt.Errorf("%s: event is unreadable: %w; somebody else has written it, or a newer version: "+
 		"memberwatch verify tells what is wrong in the stream; see who may publish on this subject", where, err)
 }
+
+// signOfLife is how often the server shows that it still has our request. On a
+// cluster the first one to a consumer that was just made may get lost: without two
+// signs the client makes the consumer anew, from where it was.
+const signOfLife = time.Second
 
 // disposeTimeout bounds how long a command stays for the answer that its consumer
 // is deleted. NATS gives none to those who may not, and carries it out unwatched.

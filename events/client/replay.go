@@ -24,6 +24,11 @@ type Range struct {
 // A reader who takes longer over one is given another consumer, from there on.
 const forgotten = time.Minute
 
+// signOfLife is how often the server shows that it still has our request. On a
+// cluster the first one to a consumer that was just made may get lost: without two
+// signs nats.go makes the consumer anew, from where it was.
+const signOfLife = time.Second
+
 // Replay yields the events in r in the order of the stream, up to what was its
 // end when the iteration began. An event that cannot be read comes as an
 // *[EventError] beside what is known of it, and the iteration goes on; any other
@@ -72,7 +77,7 @@ func (c *Client) walk(
 	if cons.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	messages, err := cons.Messages()
+	messages, err := cons.Messages(jetstream.PullExpiry(10*signOfLife), jetstream.PullHeartbeat(signOfLife))
 	if err != nil {
 		return fmt.Errorf("fetching: %w", err)
 	}

@@ -60,7 +60,9 @@ func (c *checker) scan(ctx context.Context, js jetstream.JetStream, name, filter
 	if cons.CachedInfo().NumPending == 0 {
 		return now, nil
 	}
-	msgs, err := cons.Messages(jetstream.PullMaxMessages(prefetch))
+	// On a cluster the request to a consumer that was just made may get lost. Signs of life
+	// within quiet show that; the client then makes the consumer anew.
+	msgs, err := cons.Messages(jetstream.PullMaxMessages(prefetch), jetstream.PullExpiry(2*quiet), jetstream.PullHeartbeat(quiet/4))
 	if err != nil {
 		return now, fmt.Errorf("consuming: %w", err)
 	}
