@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
@@ -91,7 +92,11 @@ func serveWith(ctx context.Context, c config, log *slog.Logger, up func(serving)
 	log.Info("serving", "version", version, "mx", w.mx.Host(), "prefix", c.Bus.SubjectPrefix, "http", port.Addr().String())
 	draining := context.AfterFunc(ctx, health.Drain) // readiness goes first
 	defer draining()
-	releaseStart(log)
+	lean, enough := context.WithCancel(ctx)
+	var pages sync.WaitGroup
+	pages.Go(func() { stayLean(lean, log) })
+	defer pages.Wait()
+	defer enough()
 	if err := up(serving{nats: c.Bus.URL, http: port.Addr().String()}); err != nil {
 		return err
 	}
