@@ -320,11 +320,14 @@ func (d *doctor) topology(ctx context.Context, c *config, js jetstream.JetStream
 	if !told {
 		d.ok(checkJetStream, "answers (its limits may not be asked for with these permissions)")
 	}
-	missing, lines := 0, make([]string, 0, len(steps))
+	missing, works, lines := 0, 0, make([]string, 0, len(steps))
 	foreign := false
 	for _, step := range steps {
-		if step.Missing {
+		switch {
+		case step.Missing:
 			missing++
+		case step.Works:
+			works++
 		}
 		foreign = foreign || step.Foreign
 		lines = append(lines, step.String())
@@ -334,8 +337,10 @@ func (d *doctor) topology(ctx context.Context, c *config, js jetstream.JetStream
 		d.ok(checkTopology, "as it should be")
 	case foreign:
 		d.failed(checkTopology, "correct MX_BASE_URL and MX_CLIENT_ID, or use another SUBJECT_PREFIX: these streams belong to another installation", "%s", strings.Join(lines, "\n"))
-	case missing == len(steps) && c.Bus.Topology == bus.TopologyEnsure:
+	case missing > 0 && missing+works == len(steps) && c.Bus.Topology == bus.TopologyEnsure:
 		d.note(checkTopology, checkWarning, "none needed where serve may make streams: it does when it starts; else memberwatch topology apply", "%s", strings.Join(lines, "\n"))
+	case works == len(steps):
+		d.note(checkTopology, checkWarning, "memberwatch topology apply, as the operator", "%s", strings.Join(lines, "\n"))
 	default:
 		d.failed(checkTopology, "memberwatch topology apply, as the operator", "%s", strings.Join(lines, "\n"))
 	}

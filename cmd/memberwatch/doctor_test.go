@@ -252,6 +252,26 @@ func TestDoctorFindsNothingInAHealthySetUp(t *testing.T) {
 	}
 }
 
+func TestDoctorWarnsOfWhatWorksAtAHigherCost(t *testing.T) {
+	t.Parallel()
+	s := startNATS(t, conf)
+	w := newWard(t, s, s.ClientURL())
+	w.furnish()
+	c, err := w.js().Consumer(t.Context(), "MX_EVENTS", "memberwatch-follow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := c.CachedInfo().Config
+	changed.HeadersOnly = false
+	if _, err := w.js().UpdateConsumer(t.Context(), "MX_EVENTS", changed); err != nil {
+		t.Fatal(err)
+	}
+	r := w.examine(nil, "--as", "operator")
+	if !r.OK || !slices.Equal(r.of(checkWarning), []string{checkTopology}) {
+		t.Errorf("%+v", r.Checks)
+	}
+}
+
 func TestDoctorTellsThatClocksDiffer(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, conf)

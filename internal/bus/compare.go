@@ -58,6 +58,9 @@ func streamRules() []rule[jetstream.StreamConfig] {
 	}
 }
 
+// ruleHeadersOnly is the one setting of a consumer that the service works without.
+const ruleHeadersOnly = "headers only"
+
 func consumerRules() []rule[jetstream.ConsumerConfig] {
 	type config = jetstream.ConsumerConfig
 	always := func(_, _ *config) bool { return true }
@@ -68,7 +71,7 @@ func consumerRules() []rule[jetstream.ConsumerConfig] {
 		{"memory storage", func(c *config) any { return &c.MemoryStorage }, always},
 		{"filter", func(c *config) any { return &c.FilterSubject }, nil},
 		{"filters", func(c *config) any { return &c.FilterSubjects }, nil},
-		{"headers only", func(c *config) any { return &c.HeadersOnly }, nil}, // every body would be missing
+		{ruleHeadersOnly, func(c *config) any { return &c.HeadersOnly }, nil}, // every body would be missing
 		{"ack wait", func(c *config) any { return &c.AckWait }, nil},
 		{"back-off", func(c *config) any { return &c.BackOff }, nil}, // it would replace the ack wait
 		{"max deliver", func(c *config) any { return &c.MaxDeliver }, nil},
@@ -98,6 +101,10 @@ func compare[C any](object string, have, want *C, rules []rule[C]) []Step {
 	}
 	return steps
 }
+
+// bodiesUnread reports whether a difference is that a consumer sends bodies which
+// nobody reads: one of before they were left out does.
+func (s *Step) bodiesUnread() bool { return s.Field == ruleHeadersOnly && s.Have == show(new(false)) }
 
 // mended returns have with what rules are about taken from want. All else stays
 // as it is: it is the operator's.

@@ -195,7 +195,7 @@ func TestEverySettingOfAConsumerThatAPromiseRestsOnIsCompared(t *testing.T) {
 		"memory":          {func(c *config) { c.MemoryStorage = true }, "memory storage is true, want false", true},
 		"filter":          {func(c *config) { c.FilterSubject = "mx.events.member.connected.*.*" }, "filter is mx.events.member.connected.*.*, want none", false},
 		"filters":         {func(c *config) { c.FilterSubjects = []string{"mx.events.member.a.*.*", "mx.events.member.b.*.*"} }, "filters is mx.events.member.a.*.* mx.events.member.b.*.*, want none", false},
-		"headers only":    {func(c *config) { c.HeadersOnly = true }, "headers only is true, want false", false},
+		"headers only":    {func(c *config) { c.HeadersOnly = false }, "headers only is false, want true", false},
 		"ack wait":        {func(c *config) { c.AckWait = time.Second }, "ack wait is 1s, want 15s", false},
 		"max deliver":     {func(c *config) { c.MaxDeliver = 3 }, "max deliver is 3, want -1", false},
 		"max ack pending": {func(c *config) { c.MaxAckPending = 1 }, "max ack pending is 1, want 20000", false},
@@ -210,6 +210,27 @@ func TestEverySettingOfAConsumerThatAPromiseRestsOnIsCompared(t *testing.T) {
 			h.changeConsumer("MX_EVENTS", consumerFollow, tc.change)
 			wantSteps(t, NewTopology(h.peer, good(), h.subjects, identity()), tc.fixed, "consumer memberwatch-follow on MX_EVENTS: "+tc.want)
 		})
+	}
+}
+
+// An installation of before bodies were left out works as it is, until somebody applies.
+func TestBodiesThatNobodyReadsAreNoDrift(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, good())
+	h.changeConsumer("MX_EVENTS", consumerFollow, func(c *jetstream.ConsumerConfig) { c.HeadersOnly = false })
+	top := NewTopology(h.peer, good(), h.subjects, identity())
+	if err := top.Ready(t.Context(), noHealth{}); err != nil {
+		t.Errorf("not ready: %v", err)
+	}
+	if steps := plan(t, top); len(steps) != 1 || !steps[0].Works || !strings.Contains(steps[0].String(), "it works as it is") {
+		t.Errorf("plan: %v", steps)
+	}
+	wantSteps(t, top, false, "consumer memberwatch-follow on MX_EVENTS: headers only is false, want true")
+
+	// The other way round every body would be missing.
+	h.changeConsumer("MX_COMMANDS", consumerCommands, func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true })
+	if err := top.Ready(t.Context(), noHealth{}); !errors.Is(err, ErrDrift) {
+		t.Errorf("commands without bodies: %v, want drift", err)
 	}
 }
 

@@ -265,6 +265,35 @@ func TestAMessageInHandIsKeptFromComingAgain(t *testing.T) {
 	}
 }
 
+func TestFollowUpsOfABurstBeginTogetherAndNeverEarly(t *testing.T) {
+	t.Parallel()
+	const after = 3200 * time.Millisecond // so that a 64th is 50 ms
+	const together = after / 64
+	begin := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	now := begin.Add(time.Second)
+	starts := make(map[time.Time]int)
+	for n := range 1000 { // an event each millisecond
+		stored := begin.Add(time.Duration(n) * time.Millisecond)
+		wait := followWait(stored, now, after)
+		starts[now.Add(wait)]++
+		if age := now.Add(wait).Sub(stored); age < after || age >= after+together {
+			t.Errorf("the event of %d ms is followed up at an age of %s", n, age)
+		}
+	}
+	if len(starts) > 21 {
+		t.Errorf("those of a second begin at %d times, want one each %s", len(starts), together)
+	}
+	if wait := followWait(now.Add(time.Hour), now, after); wait != after+together {
+		t.Errorf("where the server's clock is ahead they wait %s", wait)
+	}
+	if wait := followWait(now, now.Add(time.Hour), after); wait > 0 {
+		t.Errorf("an old event waits %s", wait)
+	}
+	if wait := followWait(now, now, time.Nanosecond); wait < 1 || wait > 2 {
+		t.Errorf("the shortest delay is %s", wait)
+	}
+}
+
 func TestAFollowUpComesOnceItsEventIsOldEnough(t *testing.T) {
 	t.Parallel()
 	c := good()

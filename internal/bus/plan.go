@@ -27,6 +27,8 @@ type Step struct {
 	Want    string
 	// Fixed tells that the difference cannot be applied.
 	Fixed bool
+	// Works tells that the service works as it is, at a higher cost. No drift.
+	Works bool
 	// Foreign tells why: the stream is another installation's, and its events would lie.
 	Foreign bool
 }
@@ -41,6 +43,8 @@ func (s Step) String() string {
 	text := fmt.Sprintf("%s: %s is %s, want %s", s.Object, s.Field, s.Have, s.Want)
 	kind, _, _ := strings.Cut(s.Object, " ")
 	switch {
+	case s.Works:
+		return text + "; it works as it is, at a higher cost"
 	case !s.Fixed:
 		return text
 	case kind == "stream":
@@ -95,7 +99,10 @@ func (t *Topology) Plan(ctx context.Context) ([]Step, error) {
 		if have.Replicas == t.config.StreamReplicas {
 			have.Replicas = 0 // as many as its stream has, said another way
 		}
-		steps = append(steps, compare(want.object(), &have, &want.config, consumerRules())...)
+		for _, s := range compare(want.object(), &have, &want.config, consumerRules()) {
+			s.Works = s.bodiesUnread()
+			steps = append(steps, s)
+		}
 	}
 	return steps, nil
 }
@@ -185,14 +192,17 @@ func (t *Topology) try(ctx context.Context) error {
 	return drift(steps)
 }
 
-// drift is the ErrDrift that names all steps, nil when there are none.
+// drift is the ErrDrift that names all steps without which the service does not
+// work, nil when there are none.
 func drift(steps []Step) error {
-	if len(steps) == 0 {
-		return nil
+	var lines []string
+	for _, s := range steps {
+		if !s.Works {
+			lines = append(lines, s.String())
+		}
 	}
-	lines := make([]string, len(steps))
-	for i, s := range steps {
-		lines[i] = s.String()
+	if len(lines) == 0 {
+		return nil
 	}
 	return fmt.Errorf("%w (see `memberwatch topology plan`):\n  %s", ErrDrift, strings.Join(lines, "\n  "))
 }

@@ -160,6 +160,7 @@ func consumers(c *Config, s events.Subjects) []consumer {
 	commands.Durable = consumerCommands
 	background.Durable, background.FilterSubject = consumerBackground, s.BackgroundDue()
 	follow.Durable = consumerFollow
+	follow.HeadersOnly = true // which event it is says all; what it says is known, or recalled
 	out := []consumer{{s.CommandStream(), commands}, {s.BackgroundStream(), background}}
 	if c.FollowUpAfter > 0 {
 		out = append(out, consumer{s.EventStream(), follow})
