@@ -22,13 +22,12 @@ type attributes struct {
 
 type extension struct{ name, value string }
 
-// envelope returns the structured CloudEvent with attributes a, to which data
-// appends its JSON. size is a guess at how long it gets, in bytes.
-func (a attributes) envelope(size int, data func([]byte) []byte) ([]byte, error) {
+// appendTo appends the structured CloudEvent with attributes a, to which data
+// appends its JSON.
+func (a attributes) appendTo(b []byte, data func([]byte) []byte) ([]byte, error) {
 	if a.id == "" || a.source == "" || a.ceType == "" || a.subject == "" {
-		return nil, errors.New("id, source, type or subject is empty")
+		return b, errors.New("id, source, type or subject is empty")
 	}
-	b := make([]byte, 0, size)
 	b = append(b, `{"specversion":"1.0"`...)
 	b = appendAttribute(b, "id", a.id)
 	b = appendAttribute(b, "source", a.source)

@@ -79,6 +79,9 @@ func wantSDKBytes(t tester, name string, e events.Event) {
 	if err != nil || string(got) != string(want) {
 		t.Fatalf("%s: Encode (%v):\n%s\nthe SDK:\n%s", name, err, got, want)
 	}
+	if got, err := e.AppendTo([]byte("before ")); err != nil || string(got) != "before "+string(want) {
+		t.Fatalf("%s: AppendTo (%v):\n%s", name, err, got)
+	}
 }
 
 func TestEventIsValidForTheCloudEventsSDK(t *testing.T) {

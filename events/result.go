@@ -36,6 +36,11 @@ type Result struct {
 
 // Encode returns r as structured CloudEvents JSON, to be sent with [ContentType].
 func (r Result) Encode(s Subjects) ([]byte, error) {
+	return r.AppendTo(make([]byte, 0, 1<<10), s)
+}
+
+// AppendTo appends what [Result.Encode] returns to b, for who has room already.
+func (r *Result) AppendTo(b []byte, s Subjects) ([]byte, error) {
 	if y := r.FinishedAt.Year(); y < 0 || y > 9999 {
 		return nil, fmt.Errorf("encoding data of result: finished_at: year %d: RFC 3339 has four digits", y)
 	}
@@ -44,7 +49,7 @@ func (r Result) Encode(s Subjects) ([]byte, error) {
 		source: "/" + s.prefix + "/commands/member/refresh", ceType: ResultType, subject: r.CommandID,
 		schema: schemaBase + ResultType + ".json", time: r.FinishedAt,
 		extensions: []extension{{extCorrelationID, r.CommandID}},
-	}.envelope(1<<10, r.appendTo)
+	}.appendTo(b, r.appendTo)
 	if err != nil {
 		return nil, fmt.Errorf("encoding result: %w", err)
 	}

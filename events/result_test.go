@@ -57,6 +57,9 @@ func TestResultIsWhatTheCloudEventsSDKWrites(t *testing.T) {
 		if string(got) != string(want) {
 			t.Errorf("%s: Encode:\n%s\nthe SDK:\n%s", name, got, want)
 		}
+		if got, err := r.AppendTo([]byte("before "), subjects(t)); err != nil || string(got) != "before "+string(want) {
+			t.Errorf("%s: AppendTo (%v):\n%s", name, err, got)
+		}
 	}
 }
 

@@ -211,13 +211,14 @@ func key(t *testing.T, member string) events.Key {
 }
 
 // event is a member's event of some revision.
-func event(t *testing.T, k events.Key, revision uint64) events.Event {
+func event(t *testing.T, k events.Key, revision uint64) *events.Event {
 	t.Helper()
 	connected := events.StatusConnected
-	return events.New(subjects(t), events.TypeConnected, k, events.Data{
+	e := events.New(subjects(t), events.TypeConnected, k, events.Data{
 		Member:   events.Member{GUID: k.Member(), UserGUID: k.User(), ConnectionStatus: &connected},
 		Revision: revision, ObservedAt: time.Date(2026, 8, 1, 12, 0, 0, int(revision), time.UTC),
 	})
+	return &e
 }
 
 // done settles a job as done.

@@ -51,10 +51,10 @@ func TestStatesGuardTheirWrites(t *testing.T) {
 		}
 		// Of another type, so on another subject: the guard is about the member.
 		other := events.New(h.subjects, events.TypeDegraded, k, event(t, k, 2).Data)
-		if _, err := s.Append(t.Context(), other, 0); !errors.Is(err, refresh.ErrConflict) {
+		if _, err := s.Append(t.Context(), &other, 0); !errors.Is(err, refresh.ErrConflict) {
 			t.Errorf("a write from an overtaken state: %v, want a conflict", err)
 		}
-		second, err := s.Append(t.Context(), other, first)
+		second, err := s.Append(t.Context(), &other, first)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func TestOneOfManyRivalsWins(t *testing.T) {
 			for i, s := range rivals {
 				wg.Go(func() {
 					e := events.New(h.subjects, events.Statuses()[i].Type(), k, event(t, k, 1).Data)
-					switch _, err := s.Append(t.Context(), e, 0); {
+					switch _, err := s.Append(t.Context(), &e, 0); {
 					case err == nil:
 						won.Add(1)
 					case !errors.Is(err, refresh.ErrConflict):

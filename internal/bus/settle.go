@@ -37,19 +37,25 @@ func (d *delivery) settle(ctx context.Context, source refresh.Source, v refresh.
 	case refresh.Return:
 		b.lost(d.msg.Nak())
 	case refresh.Dead:
-		ctx, cancel := context.WithTimeout(ctx, askTimeout)
-		defer cancel()
-		if err := b.bury(ctx, letter(d.msg, d.meta, v.Category, v.Reason, b.now())); err != nil {
-			b.log.Error("dead letter not stored; the message comes again", "message", d.ref(), "error", err)
-			b.lost(d.msg.NakWithDelay(unburied))
-			return
-		}
-		b.metrics.deadLetters.WithLabelValues(string(v.Category)).Inc()
-		b.log.Warn("dead letter", "message", d.ref(), "subject", d.msg.Subject(), "category", string(v.Category), "reason", v.Reason,
-			"command", v.Result.CommandID, "trace_id", v.TraceID)
-		b.report(source, v.Result)
-		b.lost(d.msg.TermWithReason(string(v.Category)))
+		d.die(ctx, source, &v)
 	}
+}
+
+// die settles a message with a dead letter.
+func (d *delivery) die(ctx context.Context, source refresh.Source, v *refresh.Verdict) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	b := d.bus
+	if err := b.bury(ctx, letter(d.msg, d.meta, v.Category, v.Reason, b.now())); err != nil {
+		b.log.Error("dead letter not stored; the message comes again", "message", d.ref(), "error", err)
+		b.lost(d.msg.NakWithDelay(unburied))
+		return
+	}
+	b.metrics.deadLetters.WithLabelValues(string(v.Category)).Inc()
+	b.log.Warn("dead letter", "message", d.ref(), "subject", d.msg.Subject(), "category", string(v.Category), "reason", v.Reason,
+		"command", v.Result.CommandID, "trace_id", v.TraceID)
+	b.report(source, v.Result)
+	b.lost(d.msg.TermWithReason(string(v.Category)))
 }
 
 // lost counts a settlement that could not be sent. The message comes again, and
@@ -65,7 +71,9 @@ func (b *Bus) report(source refresh.Source, r events.Result) {
 	if source != refresh.SourceCommand || r.CommandID == "" {
 		return
 	}
-	body, err := r.Encode(b.subjects)
+	rooms := &b.states.rooms
+	room := rooms.take()
+	body, err := r.AppendTo(*room, b.subjects)
 	if err == nil {
 		err = b.nc.PublishMsg(&nats.Msg{
 			Subject: b.subjects.Result(r.CommandID), Data: body,
@@ -75,4 +83,5 @@ func (b *Bus) report(source refresh.Source, r events.Result) {
 	if err != nil {
 		b.log.Debug("result not sent", "command", r.CommandID, "error", fmt.Sprint(err))
 	}
+	rooms.give(room, body)
 }

@@ -22,6 +22,7 @@ type States struct {
 	js       jetstream.JetStream
 	subjects events.Subjects
 	getLast  string // API subject that reads from the stream's leader
+	rooms    rooms
 }
 
 func newStates(nc *nats.Conn, js jetstream.JetStream, s events.Subjects) *States {
@@ -147,10 +148,22 @@ func (s *States) ask(ctx context.Context, k events.Key) ([]byte, error) {
 // Append implements refresh.States. It sets no Nats-Msg-Id: on a replicated
 // stream the server looks for duplicates first, and would swallow a rival's
 // conflicting write instead of refusing it.
-func (s *States) Append(ctx context.Context, e events.Event, after uint64) (uint64, error) {
-	body, err := e.Encode()
+func (s *States) Append(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
+	room := s.rooms.take()
+	m, err := s.message(*room, e, after)
 	if err != nil {
-		return 0, err //nolint:wrapcheck // It says what could not be encoded.
+		return 0, err
+	}
+	defer s.rooms.give(room, m.Data)
+	return publish(ctx, s.js, m)
+}
+
+// message is what stores e if the member's last sequence is still after. Its body
+// is in room.
+func (s *States) message(room []byte, e *events.Event, after uint64) (*nats.Msg, error) {
+	body, err := e.AppendTo(room)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // It says what could not be encoded.
 	}
 	m := &nats.Msg{Subject: s.subjects.Event(e.Type, e.Key), Data: body, Header: nats.Header{
 		headerContentType:                   {events.ContentType},
@@ -160,7 +173,7 @@ func (s *States) Append(ctx context.Context, e events.Event, after uint64) (uint
 	if e.Traceparent != "" {
 		m.Header[headerTraceparent] = []string{e.Traceparent}
 	}
-	return publish(ctx, s.js, m)
+	return m, nil
 }
 
 // Names of headers. NATS compares them byte by byte.

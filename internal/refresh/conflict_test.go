@@ -19,7 +19,7 @@ func TestARivalsWriteBetweenRecallAndPublishHasTheMemberReadAgain(t *testing.T) 
 	var k events.Key
 	r = refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
 		inner := d.States
-		d.States = &states{inner, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+		d.States = &states{inner, func(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
 			once.Do(func() { rival(ctx, t, r, k, 1, events.StatusDegraded) })
 			return inner.Append(ctx, e, after)
 		}}
@@ -65,11 +65,11 @@ func TestAPublicationWithoutAnswer(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		// first and second are what becomes of the first two attempts.
-		first, second func(context.Context, refresh.States, events.Event, uint64, *events.Event) (uint64, error)
+		first, second func(context.Context, refresh.States, *events.Event, uint64, *events.Event) (uint64, error)
 		reads         int
 	}{
 		"that was stored": {
-			first: func(ctx context.Context, s refresh.States, e events.Event, after uint64, _ *events.Event) (uint64, error) {
+			first: func(ctx context.Context, s refresh.States, e *events.Event, after uint64, _ *events.Event) (uint64, error) {
 				if _, err := s.Append(ctx, e, after); err != nil {
 					return 0, err
 				}
@@ -78,18 +78,18 @@ func TestAPublicationWithoutAnswer(t *testing.T) {
 			reads: 1,
 		},
 		"that was not stored": {
-			first: func(context.Context, refresh.States, events.Event, uint64, *events.Event) (uint64, error) {
+			first: func(context.Context, refresh.States, *events.Event, uint64, *events.Event) (uint64, error) {
 				return 0, refresh.ErrOutcomeUnknown
 			},
 			reads: 2,
 		},
 		"that is stored late": {
-			first: func(_ context.Context, _ refresh.States, e events.Event, _ uint64, late *events.Event) (uint64, error) {
-				*late = e
+			first: func(_ context.Context, _ refresh.States, e *events.Event, _ uint64, late *events.Event) (uint64, error) {
+				*late = *e
 				return 0, refresh.ErrOutcomeUnknown
 			},
-			second: func(ctx context.Context, s refresh.States, e events.Event, after uint64, late *events.Event) (uint64, error) {
-				if _, err := s.Append(ctx, *late, after); err != nil {
+			second: func(ctx context.Context, s refresh.States, e *events.Event, after uint64, late *events.Event) (uint64, error) {
+				if _, err := s.Append(ctx, late, after); err != nil {
 					return 0, err
 				}
 				return s.Append(ctx, e, after)
@@ -103,7 +103,7 @@ func TestAPublicationWithoutAnswer(t *testing.T) {
 			var late events.Event
 			r := refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
 				inner := d.States
-				d.States = &states{inner, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+				d.States = &states{inner, func(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
 					switch n := attempts.Add(1); {
 					case n == 1:
 						return tc.first(ctx, inner, e, after, &late)
@@ -131,7 +131,7 @@ func TestAnAnnouncementFollowsAPublicationWhoseAnswerWasLost(t *testing.T) {
 	var once sync.Once
 	r := refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
 		inner := d.States
-		d.States = &states{inner, func(ctx context.Context, e events.Event, after uint64) (seq uint64, err error) {
+		d.States = &states{inner, func(ctx context.Context, e *events.Event, after uint64) (seq uint64, err error) {
 			seq, err = inner.Append(ctx, e, after)
 			once.Do(func() { err = refresh.ErrOutcomeUnknown })
 			return seq, err
@@ -149,7 +149,7 @@ func TestAMemberThatRivalsKeepWritingIsTriedAgainLater(t *testing.T) {
 	var conflicts atomic.Int32
 	r := refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
 		inner := d.States
-		d.States = &states{inner, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+		d.States = &states{inner, func(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
 			if conflicts.Add(1) <= 10 {
 				return 0, refresh.ErrConflict
 			}

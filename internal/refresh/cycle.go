@@ -147,7 +147,7 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 	c.grant(&m)
 	reading := member.Reading{Member: snapshotOf(&m), HasURI: !m.OAuthWindowURI.Blank(), At: at}
 	if typ, data, news := last.state.Observe(reading, c.rules); news {
-		finished, err = c.publish(ctx, last, typ, data, m.OAuthWindowURI.Reveal())
+		finished, err = c.publish(ctx, last, typ, &data, m.OAuthWindowURI.Reveal())
 	} else {
 		finished, err = c.unchanged(ctx, last, last.state.Transience(reading))
 	}
@@ -179,18 +179,26 @@ func (c *cycle) recall(ctx context.Context) (*known, error) {
 		return k, nil
 	}
 	c.metrics.fromStream.Inc()
+	k, err := c.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.memory.remember(c.key, k)
+	return k, nil
+}
+
+// load asks the stream's leader for the member's last event.
+func (c *cycle) load(ctx context.Context) (*known, error) {
 	ctx, asked := c.step(ctx, "recall state")
 	e, seq, err := c.States.Last(ctx, c.key)
 	asked.done(err)
 	if err != nil {
 		return nil, fmt.Errorf("recalling last event: %w", err)
 	}
-	k := &known{}
-	if seq != 0 {
-		k = c.knownFrom(&e, seq)
+	if seq == 0 {
+		return &known{}, nil
 	}
-	c.memory.remember(c.key, k)
-	return k, nil
+	return c.knownFrom(&e, seq), nil
 }
 
 // knownFrom is what a cycle needs of a stored event.
@@ -287,9 +295,9 @@ func (c *cycle) done(last *known, o events.Outcome, reason string) {
 
 // publish is steps 5 to 7: store the event if last is still the last, announce
 // the need to authorize if it arose, settle.
-func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d events.Data, uri string) (bool, error) {
+func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *events.Data, uri string) (bool, error) {
 	e := c.event(last, t, d)
-	appending, sent := c.publishing(ctx, &e)
+	appending, sent := c.publishing(ctx, e)
 	seq, err := c.States.Append(appending, e, last.sequence)
 	sent.done(err)
 	c.storage.note(err)
@@ -311,8 +319,8 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d event
 		return false, fmt.Errorf("publishing %s: %w", t, err)
 	}
 	c.metrics.published(e, c.serving, c.now())
-	c.logPublished(slices.Concat(c.serving, c.wishing)[0], &e, seq)
-	now := c.knownFrom(&e, seq)
+	c.logPublished(slices.Concat(c.serving, c.wishing)[0], e, seq)
+	now := c.knownFrom(e, seq)
 	c.memory.remember(c.key, now)
 	if now.unannounced != nil {
 		if now, err = c.announce(ctx, now, uri); err != nil {
@@ -325,8 +333,8 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d event
 
 // event makes the event and gives it the context of the job that caused it: the
 // first of those served. A follow-up carries on that of the event it follows.
-func (c *cycle) event(last *known, t events.Type, d events.Data) events.Event {
-	e := events.New(c.Subjects, t, c.key, d)
+func (c *cycle) event(last *known, t events.Type, d *events.Data) *events.Event {
+	e := events.New(c.Subjects, t, c.key, *d)
 	e.Prefix = c.cfg.typeFront()
 	jobs := c.serving
 	if len(jobs) == 0 {
@@ -339,7 +347,7 @@ func (c *cycle) event(last *known, t events.Type, d events.Data) events.Event {
 	}
 	e.CorrelationID, e.Reason = by.ID, by.Reason
 	e.Traceparent, e.Tracestate = by.Traceparent, by.Tracestate
-	return e
+	return &e
 }
 
 // changed settles those of the cycle's jobs that were served by the read which

@@ -48,7 +48,7 @@ func (c *cycle) notFound(ctx context.Context, last *known, at, evidence time.Tim
 		return c.hold(ctx, last, err)
 	}
 	t, d, _ := last.state.Gone(at)
-	finished, err := c.publish(ctx, last, t, d, "")
+	finished, err := c.publish(ctx, last, t, &d, "")
 	if finished {
 		c.held.remove(c.key)
 	}

@@ -113,7 +113,7 @@ func TestACommandThatUsedUpItsBudgetIsADeadLetter(t *testing.T) {
 func failing(err func() error) func(int, *refresh.Deps) {
 	return func(_ int, d *refresh.Deps) {
 		stream := d.States
-		d.States = &states{stream, func(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+		d.States = &states{stream, func(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
 			if err := err(); err != nil {
 				return 0, err
 			}

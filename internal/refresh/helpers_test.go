@@ -47,10 +47,10 @@ func setClock(c *clock) func(int, *refresh.Deps) {
 // states lets a test step between the service and the event stream.
 type states struct {
 	refresh.States
-	append func(context.Context, events.Event, uint64) (uint64, error)
+	append func(context.Context, *events.Event, uint64) (uint64, error)
 }
 
-func (s *states) Append(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+func (s *states) Append(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
 	return s.append(ctx, e, after)
 }
 

@@ -138,7 +138,7 @@ func (m *metrics) settled(j *Job, v Verdict) string {
 }
 
 // published counts an event, and how long those whose read it was had to wait for it.
-func (m *metrics) published(e events.Event, served []*Job, now time.Time) {
+func (m *metrics) published(e *events.Event, served []*Job, now time.Time) {
 	for _, j := range served {
 		if !j.At.IsZero() {
 			m.eventTook[j.Source].Observe(max(0, now.Sub(j.At).Seconds())) // the server's clock may be ahead of ours

@@ -46,7 +46,7 @@ type States interface {
 	// Append stores e durably if the member's last sequence is still after, and
 	// returns e's own. ErrConflict: it is not, e is not stored. ErrOutcomeUnknown,
 	// ErrTooLarge, ErrRefused.
-	Append(ctx context.Context, e events.Event, after uint64) (uint64, error)
+	Append(ctx context.Context, e *events.Event, after uint64) (uint64, error)
 }
 
 // Announcements is the stream that holds each member's last announcement.

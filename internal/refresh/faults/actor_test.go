@@ -102,7 +102,7 @@ func (p actorPorts) LastSequence(ctx context.Context, k events.Key) (uint64, err
 }
 
 // Append implements refresh.States.
-func (p actorPorts) Append(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+func (p actorPorts) Append(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
 	ctx = context.WithoutCancel(ctx)
 	return pass(p.a, step{name: "publish " + e.Type.Token(), write: true}, errFault, refresh.ErrOutcomeUnknown, func() (uint64, error) {
 		seq, err := p.States.Append(ctx, e, after)

@@ -15,12 +15,12 @@ import (
 type lateStates struct {
 	refresh.States
 	attempts atomic.Int32
-	first    events.Event
+	first    *events.Event
 	between  func() // while the first is under way
 }
 
 // Append implements refresh.States.
-func (s *lateStates) Append(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+func (s *lateStates) Append(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
 	switch s.attempts.Add(1) {
 	case 1:
 		s.first = e

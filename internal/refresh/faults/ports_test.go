@@ -45,7 +45,7 @@ func (s trappedStates) LastSequence(ctx context.Context, k events.Key) (uint64, 
 	return call(s.trap, confirm, busFailures(), func() (uint64, error) { return s.States.LastSequence(ctx, k) })
 }
 
-func (s trappedStates) Append(ctx context.Context, e events.Event, after uint64) (uint64, error) {
+func (s trappedStates) Append(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
 	return call(s.trap, publish, failures{errFault, refresh.ErrOutcomeUnknown}, func() (uint64, error) {
 		return s.States.Append(ctx, e, after)
 	})

@@ -102,7 +102,7 @@ func (w *world) note(format string, args ...any) {
 func (w *world) account() string { return "\t" + strings.Join(w.trace, "\n\t") }
 
 // stored notes that an event is on the stream: it will be followed up.
-func (w *world) stored(by *actor, e events.Event, seq uint64) {
+func (w *world) stored(by *actor, e *events.Event, seq uint64) {
 	w.note("   stored %s, revision %d, as #%d", e.Type.Token(), e.Data.Revision, seq)
 	w.messages = append(w.messages, &message{id: fmt.Sprintf("follow-up of #%d", seq), followUpOf: seq})
 	if e.Data.OAuthRequired && slices.Contains(e.Data.Changed, events.FieldOAuthRequired) {
