@@ -57,7 +57,7 @@ func TestWhatIsInHandWhenTheConnectionBreaksStaysThereAndHoldsNothingBack(t *tes
 	w.happen(events.TypeConnected, member(2), 1)
 	j.await(t, 2)
 	w.durableIs("test", func(i *jetstream.ConsumerInfo) bool { return i.NumAckPending == 2 }) // no answer is on its way
-	p.cut()
+	w.reconnects(p)
 	w.happen(events.TypeConnected, member(2), 2)
 	if diff := cmp.Diff([]string{"MBR-2/2"}, j.await(t, 1)); diff != "" {
 		t.Errorf("handled after the connection broke (-want +got):\n%s", diff)

@@ -308,6 +308,7 @@ func (w *world) durableIs(name string, so func(*jetstream.ConsumerInfo) bool) {
 type proxy struct {
 	net.Listener
 	server string
+	nc     *nats.Conn // that goes through it
 
 	mu     sync.Mutex
 	open   []net.Conn
@@ -335,6 +336,7 @@ func (w *world) through() (*world, *proxy) {
 		w.tb.Fatal(err)
 	}
 	w.tb.Cleanup(nc.Close)
+	p.nc = nc
 	c, err := client.New(nc, events.DefaultPrefix)
 	if err != nil {
 		w.tb.Fatal(err)
@@ -401,6 +403,21 @@ func (p *proxy) cut() {
 		_ = c.Close()
 	}
 	p.open = nil
+}
+
+// reconnects breaks p's connection and waits until there is another in its place,
+// at the server too: to one that it thinks is there it would send, in vain.
+func (w *world) reconnects(p *proxy) {
+	w.tb.Helper()
+	server := w.srv.NATS()
+	clients := server.NumClients()
+	p.cut()
+	w.await(func() error {
+		if n := server.NumClients(); p.nc.Stats().Reconnects == 0 || n != clients {
+			return fmt.Errorf("reconnected %d times, the server has %d connections", p.nc.Stats().Reconnects, n)
+		}
+		return nil
+	})
 }
 
 // settled waits until a durable has nothing left to deliver and nothing unanswered.

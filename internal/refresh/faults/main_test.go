@@ -11,7 +11,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	embeddedtest.AtOnce(32)
+	embeddedtest.AtOnce(64)
 	goleak.VerifyTestMain(m)
 }
 

@@ -121,7 +121,7 @@ func newSite(t *testing.T, g *ground, e effect, k kind, p plot) *site {
 		Refresh: func(c *refresh.Config) {
 			c.DeleteConfirmAfter = confirmAfter
 			if p == comeback {
-				c.DeleteConfirmAfter = time.Minute // it has to be pending still when the member is back
+				c.DeleteConfirmAfter = 20 * time.Second // it has to be pending still when the member is back
 			}
 			if e == load || e == look {
 				c.StateCache = 0

@@ -1,6 +1,6 @@
 // Package embeddedtest gives tests a real NATS server with JetStream, alone or
 // as a cluster in one process. Everything it starts is on loopback, keeps its
-// store in the test's temporary directory, and is gone when the test is.
+// store in a temporary directory, and is gone when the test is.
 package embeddedtest
 
 import (
@@ -26,7 +26,7 @@ const (
 // Start runs a server on a port of its own.
 func Start(tb testing.TB) *embedded.Server {
 	tb.Helper()
-	srv, err := start(tb, embedded.Config{Addr: "127.0.0.1:0", StoreDir: tb.TempDir()})
+	srv, err := start(tb, embedded.Config{Addr: "127.0.0.1:0", StoreDir: StoreDir(tb)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func startCluster(tb testing.TB, n int) ([]*embedded.Server, error) {
 	var servers []*embedded.Server
 	for i := range n {
 		srv, err := start(tb, embedded.Config{
-			Addr: "127.0.0.1:0", StoreDir: tb.TempDir(),
+			Addr: "127.0.0.1:0", StoreDir: StoreDir(tb),
 			Cluster: &embedded.Cluster{Name: "test", Server: fmt.Sprintf("n%d", i+1), Addr: routes[i], Routes: routes},
 		})
 		if err != nil {
