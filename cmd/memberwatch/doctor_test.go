@@ -266,8 +266,7 @@ func TestDoctorWarnsOfWhatWorksAtAHigherCost(t *testing.T) {
 	if _, err := w.js().UpdateConsumer(t.Context(), "MX_EVENTS", changed); err != nil {
 		t.Fatal(err)
 	}
-	r := w.examine(nil, "--as", "operator")
-	if !r.OK || !slices.Equal(r.of(checkWarning), []string{checkTopology}) {
+	if r := w.examine(nil, "--as", "operator"); !r.OK || !slices.Equal(r.of(checkWarning), []string{checkTopology}) {
 		t.Errorf("%+v", r.Checks)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,10 +25,14 @@ import (
 type mxMetrics struct {
 	calls   *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
+	unread  *prometheus.CounterVec
+	log     *slog.Logger
+	told    sync.Map // of unread fields
 }
 
-func newMXMetrics() *mxMetrics {
+func newMXMetrics(log *slog.Logger) *mxMetrics {
 	return &mxMetrics{
+		log: log,
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "memberwatch_mx_calls_total", Help: "Calls to MX, by HTTP status (0: none came) and kind of outcome.",
 		}, []string{"op", "status", "kind"}),
@@ -35,6 +40,17 @@ func newMXMetrics() *mxMetrics {
 			Name: "memberwatch_mx_call_seconds", Help: "Time from a call to MX to its whole answer.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"op"}),
+		unread: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "memberwatch_mx_unread_fields_total", Help: "Optional fields of members that MX sent in a type or form that is not theirs. They are taken for absent: what is known of them stays.",
+		}, []string{"field"}),
+	}
+}
+
+// passedOver counts a field that could not be read, and tells of it once.
+func (m *mxMetrics) passedOver(field string) {
+	m.unread.WithLabelValues(field).Inc()
+	if _, told := m.told.LoadOrStore(field, true); !told {
+		m.log.Warn("MX sends a field in another form than it documents; it is passed over, and what is known of it stays; this is said once", "field", field)
 	}
 }
 
@@ -44,7 +60,7 @@ func (m *mxMetrics) observe(op string, status int, kind mx.Kind, d time.Duration
 }
 
 func (m *mxMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.calls, m.seconds}
+	return []prometheus.Collector{m.calls, m.seconds, m.unread}
 }
 
 // buildInfo is a metric that says which build this is.
@@ -69,7 +85,7 @@ func allMetrics() []observe.Metric {
 	service := refresh.New(refresh.Config{MaxInFlight: 1, DeleteLimit: 1}, refresh.Deps{Now: time.Now})
 	defer func() { _ = service.Stop(context.Background()) }() // It was given nothing to do.
 	all := append(service.Metrics(), bus.Catalog()...)
-	all = append(all, newMXMetrics().collectors()...)
+	all = append(all, newMXMetrics(slog.New(slog.DiscardHandler)).collectors()...)
 	all = append(all, webhook.NewHandler(&webhook.Config{}, nil, slog.New(slog.DiscardHandler)).Metrics()...)
 	all = append(all, observe.NewHealth().Collectors()...)
 	return observe.Describe(append(append(all, observe.TraceCatalog()...), buildInfo()))

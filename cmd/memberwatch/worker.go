@@ -60,8 +60,8 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 		return nil, err
 	}
 	w.untrace = func() error { return tracing.Shutdown(context.WithoutCancel(ctx)) }
-	calls := newMXMetrics()
-	if w.mx, err = mx.New(c.MX, mx.WithObserver(calls.observe), mx.WithTracer(tracing.Tracer())); err != nil {
+	calls := newMXMetrics(log)
+	if w.mx, err = mx.New(c.MX, mx.WithObserver(calls.observe), mx.WithUnread(calls.passedOver), mx.WithTracer(tracing.Tracer())); err != nil {
 		return nil, fmt.Errorf("making MX client: %w", err)
 	}
 	if w.nc, err = bus.Connect(ctx, c.Bus, "memberwatch", health, log, natsOptions...); err != nil {

@@ -23,6 +23,7 @@ type Client struct {
 	template    *http.Request     // copied for every request
 	now         func() time.Time
 	observe     func(op string, status int, kind Kind, d time.Duration) // nil: nobody looks
+	unread      func(field string)                                      // nil: nobody counts
 	tracer      trace.Tracer                                            // nil: nothing is traced
 	buffers     sync.Pool                                               // of *buffer
 }
@@ -46,6 +47,12 @@ func WithTransport(wrap func(http.RoundTripper) http.RoundTripper) Option {
 // the kind ([None] when the call succeeded) and how long it took. It is called on the caller's goroutine.
 func WithObserver(observe func(op string, status int, kind Kind, d time.Duration)) Option {
 	return func(c *Client) { c.observe = observe }
+}
+
+// WithUnread calls unread for each optional field, as in member.use_cases, that an answer about one member had in a type
+// or form that is not its own. The member is told as if MX had left it out.
+func WithUnread(unread func(field string)) Option {
+	return func(c *Client) { c.unread = unread }
 }
 
 // WithTracer makes a client span of every call; nil, the default, none. MX is told nothing of the trace. A span holds

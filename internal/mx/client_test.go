@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -285,13 +286,33 @@ func TestBadAnswersSayNothingOfTheirContent(t *testing.T) {
 		`{"member":{"guid":"MBR-1","user_guid":"USR-1","oauth_window_uri":"https://5ecret`,
 		`{"member":{"guid":"5ecret.","user_guid":"USR-1"}}`,
 		`{"member":{"guid":"MBR-5ecret","user_guid":"USR-1"}}`,
-		`{"member":{"guid":"MBR-1","user_guid":"USR-1","aggregated_at":"5ecret"}}`,
+		`{"member":{"guid":"MBR-1","user_guid":"USR-1","is_oauth":"5ecret"}}`,
 		`{"member":{"guid":"MBR-1","user_guid":"USR-1","connection_status":"5ecret"}}`,
 	} {
 		_, err := newClient(t, config(serve(t, respond(200, body)))).ReadMember(t.Context(), "USR-1", "MBR-1")
 		if mx.KindOf(err) != mx.BadAnswer || strings.Contains(err.Error(), "5ecret") {
 			t.Errorf("body %s: error is %v", body, err)
 		}
+	}
+}
+
+func TestUnreadFieldsAreTold(t *testing.T) {
+	t.Parallel()
+	var got []string
+	body := `{"member":{"guid":"MBR-1","user_guid":"USR-1","use_cases":{},"error":{"error_code":102,"locale":1}}}`
+	client := newClient(t, config(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })),
+		mx.WithUnread(func(field string) { got = append(got, field) }))
+	for range 2 {
+		if _, err := client.ReadMember(t.Context(), "USR-1", "MBR-1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"member.use_cases", "member.error.locale", "member.use_cases", "member.error.locale"}; !slices.Equal(got, want) {
+		t.Errorf("told of %v, want %v", got, want)
+	}
+	got, body = nil, `{"member":{"guid":"MBR-1","user_guid":"USR-1","use_cases":{},"is_oauth":1}}`
+	if _, err := client.ReadMember(t.Context(), "USR-1", "MBR-1"); mx.KindOf(err) != mx.BadAnswer || len(got) != 0 {
+		t.Errorf("of an answer that is refused (%v): told of %v", err, got)
 	}
 }
 

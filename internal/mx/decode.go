@@ -98,6 +98,7 @@ func (d *memberDraft) read(s *scanner) bool {
 	}
 	s.object()
 	for s.scope = "member"; s.nextKey(); {
+		begin := s.mark()
 		switch string(s.key) {
 		case "guid":
 			d.guid = s.text()
@@ -141,6 +142,9 @@ func (d *memberDraft) read(s *scanner) bool {
 			d.uri = readURI(s)
 		default:
 			s.skip()
+		}
+		if s.err != nil && optional(string(s.key)) {
+			s.passOver(begin)
 		}
 	}
 	s.scope = ""
@@ -252,6 +256,9 @@ func readUseCases(s *scanner) []string {
 			continue
 		}
 		text := s.text()
+		if s.err != nil {
+			return nil
+		}
 		switch word := s.arena[text.from:text.to]; string(word) {
 		case "PFM":
 			cases = append(cases, "PFM")
@@ -261,6 +268,9 @@ func readUseCases(s *scanner) []string {
 			cases = append(cases, string(word))
 		}
 		s.arena = s.arena[:text.from]
+	}
+	if s.err != nil {
+		return nil
 	}
 	return cases
 }

@@ -73,6 +73,11 @@ func call[T any](ctx context.Context, c *Client, r *request, decode func(*scanne
 		if value, err = decode(&buf.scanner, r); err != nil {
 			failure = &CallError{Kind: BadAnswer, Op: r.op, StatusCode: status, Err: err}
 		}
+		if c.unread != nil && err == nil {
+			for _, field := range buf.scanner.unread {
+				c.unread(field)
+			}
+		}
 	}
 	if cap(buf.body) <= maxPooled && cap(buf.scanner.arena) <= maxPooled {
 		c.buffers.Put(buf)

@@ -48,6 +48,7 @@ func readFaultObject(s *scanner) *Error {
 	s.scope = "member.error"
 	var fault Error
 	for s.object(); s.nextKey(); {
+		begin := s.mark()
 		switch string(s.key) {
 		case "error_code":
 			fault.Code = readInt(s)
@@ -61,6 +62,9 @@ func readFaultObject(s *scanner) *Error {
 			fault.Locale = readOwnText(s)
 		default:
 			s.skip()
+		}
+		if s.err != nil && explains(string(s.key)) {
+			s.passOver(begin)
 		}
 	}
 	s.scope = outer

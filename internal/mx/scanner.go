@@ -36,6 +36,8 @@ type scanner struct {
 	first bool   // an object or array was just opened
 	depth int
 
+	unread []string // where values stood that were passed over
+
 	// arena collects the text of the document that is kept, so that it becomes strings in a single allocation.
 	arena []byte
 }
@@ -99,7 +101,7 @@ func (s *scanner) wrongType(want string) {
 // invalid fails because the value just read has the right type and no meaning.
 func (s *scanner) invalid(want string) {
 	if s.err == nil {
-		s.fail(errors.New(s.place() + ": want " + want))
+		s.fail(&unwantedError{s.place() + ": want " + want})
 	}
 }
 

@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -90,6 +91,26 @@ func TestNonsenseFromMXIsNeverPublished(t *testing.T) {
 				t.Errorf("%d dead letters", n)
 			}
 		})
+	}
+}
+
+func TestAMemberIsToldWithoutOptionalFieldsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{})
+	k := r.AddMember(mxsim.Patch{"connection_status": "CONNECTED", "name": "Gringotts", "use_cases": []string{"PFM"}})
+	r.Refresh(k)
+	r.Inject(mxsim.Fault{Kind: mxsim.FaultNonJSON, Member: k.Member(), Body: new(`{"member":{"guid":"` + k.Member() + `","user_guid":"` + k.User() + `",
+		"connection_status":"DEGRADED","name":{"of":["MX"]},"use_cases":"PFM","aggregated_at":1476382077}}`)})
+	if got := r.Refresh(k); got.Outcome != events.OutcomeChanged {
+		t.Errorf("outcome %s, %s", got.Outcome, got.Reason)
+	}
+	wantTypes(t, r, k, events.TypeConnected, events.TypeDegraded)
+	told := r.Events(k)[1].Data
+	if m := told.Member; m.Name == nil || *m.Name != "Gringotts" || !slices.Equal(m.UseCases, []string{"PFM"}) || m.AggregatedAt == nil {
+		t.Errorf("what is known did not stay: %+v", m)
+	}
+	if slices.Contains(told.Changed, "name") || slices.Contains(told.Changed, "use_cases") {
+		t.Errorf("changed: %v", told.Changed)
 	}
 }
 
