@@ -26,7 +26,8 @@ import (
 // sends the tick of that number and acknowledges his own. So of two who make the
 // same step one goes on; a tick that is not the record's is a leftover; and a
 // record without its tick, which a death between saving and sending leaves
-// behind, is given one by whoever meets the leftover, or by [Chains.Revive].
+// behind, is given one by whoever meets the leftover, or by [Chains.Revive], when
+// it has had time enough to get its own.
 type Chains struct {
 	js       jetstream.JetStream
 	subjects events.Subjects
@@ -91,33 +92,54 @@ func (c *Chains) End(ctx context.Context, name string, state []byte, seq uint64)
 	return err
 }
 
+// grace is how long a record may be without its tick before it is given one: who
+// has saved the record sends the tick next, and a second one would be early.
+const grace = 500 * time.Millisecond
+
 // Revive sees to it that a chain which is to go on has a tick. Calling it too
 // often does no harm.
 func (c *Chains) Revive(ctx context.Context, name string) error {
+	step, stuck, err := c.stuck(ctx, name)
+	if err != nil || !stuck {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("reviving chain %s: %w", name, ctx.Err())
+	case <-time.After(grace):
+	}
+	if now, stuck, err := c.stuck(ctx, name); err != nil || !stuck || now != step {
+		return err
+	}
+	return c.tick(ctx, name, step, 0)
+}
+
+// stuck reports whether a chain is to go on and has no tick, and its next step.
+func (c *Chains) stuck(ctx context.Context, name string) (step uint64, stuck bool, err error) {
 	l, _, err := c.load(ctx, name)
 	if err != nil || !l.Live {
-		return err
+		return 0, false, err
 	}
 	at, due, err := c.place(name)
 	if err != nil {
-		return err
+		return 0, false, err
 	}
 	s, err := c.stream(ctx)
 	if err != nil {
-		return err
+		return 0, false, err
 	}
 	// In this order: a tick fires in one piece, so what has left the one is in the other.
 	for _, subject := range []string{at, due} {
 		m, err := last(ctx, s, subject)
 		if err != nil {
-			return fmt.Errorf("looking for tick of chain %s: %w", name, err)
+			return 0, false, fmt.Errorf("looking for tick of chain %s: %w", name, err)
 		}
 		var b slowBody
 		if m != nil && json.Unmarshal(m.Data, &b) == nil && b.Step == l.Step {
-			return nil
+			return l.Step, false, nil
 		}
 	}
-	return c.tick(ctx, name, l.Step, 0)
+	return l.Step, true, nil
 }
 
 func (c *Chains) load(ctx context.Context, name string) (link, uint64, error) {
