@@ -34,7 +34,7 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(binaries) }()
-	if out, err := exec.Command("go", "build", "-o", binaries+"/", "../cmd/memberwatch", "../cmd/mxsim").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", binaries+"/", "../cmd/memberwatch", "../cmd/mxsim").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building: %v\n%s", err, out)
 		return 1
 	}

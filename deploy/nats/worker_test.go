@@ -35,7 +35,7 @@ func testMain(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	binary = filepath.Join(dir, "memberwatch")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/memberwatch").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, "../../cmd/memberwatch").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building memberwatch: %v\n%s", err, out)
 		return 1
 	}

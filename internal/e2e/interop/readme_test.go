@@ -142,7 +142,7 @@ func newModule(t *testing.T, code []byte) string {
 		}
 	}
 	build := exec.CommandContext(t.Context(), "go", "build", "-mod=mod", "-o", "subscribe", ".")
-	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	build.Dir, build.Env = dir, append(os.Environ(), "GOWORK=off") // else as the tests, so that it shares what they have compiled
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
 	}

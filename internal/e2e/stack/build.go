@@ -75,7 +75,7 @@ func build(flags ...string) (Binaries, error) {
 		return Binaries{}, fmt.Errorf("making directory for binaries: %w", err)
 	}
 	b := Binaries{dir: dir, Memberwatch: filepath.Join(dir, "memberwatch"), MXSim: filepath.Join(dir, "mxsim")}
-	args := append([]string{"build", "-o", dir}, flags...)
+	args := append([]string{"build", "-ldflags=-s -w", "-o", dir}, flags...)
 	build := exec.Command("go", append(args, module+"/cmd/memberwatch", module+"/cmd/mxsim")...) //nolint:gosec,noctx // Our own packages; go test's own time limit holds.
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Remove()
