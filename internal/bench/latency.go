@@ -54,6 +54,7 @@ func (w *world) fullPipe(ctx context.Context) error {
 	rate := float64(p.commands) / p.took.Seconds()
 	w.report.add("B", "throughput", "/s", w.c, rate)
 	w.report.add("B", "share of what 256 in flight allow", "%", w.c, 100*rate/most)
+	w.report.add("B", stolen, "%", w.c, p.stolen)
 	w.processorTime("B", p)
 	return nil
 }
@@ -75,6 +76,7 @@ func (w *world) steadyStream(ctx context.Context) (*pass, error) {
 	w.report.add("B", "added to MX's time, p50", "ms", w.c, milliseconds(percentile(late, 50)-slowMX))
 	w.report.add("B", "added to MX's time, p99", "ms", w.c, milliseconds(percentile(late, 99)-slowMX))
 	w.report.add("B", "the same in the first second, p99", "ms", w.c, milliseconds(percentile(early, 99)-slowMX))
+	w.report.add("B", stolen+", steady stream", "%", w.c, p.stolen)
 	return p, nil
 }
 

@@ -26,6 +26,7 @@ type pass struct {
 	first    time.Time            // when the first command was published
 	sent     map[string]time.Time // by member guid, when its first command was published
 	took     time.Duration        // from then until the last command was finished
+	stolen   float64              // percent of the machine's processor time that others had until then
 	worker   time.Duration        // CPU time until then
 	followed time.Duration        // CPU time until all follow-ups were finished, too
 	server   time.Duration        // CPU time of nats-server until then
@@ -54,6 +55,10 @@ func (w *world) run(ctx context.Context, targets []ref, each func(context.Contex
 		return nil, err
 	}
 
+	began, err := machineTime()
+	if err != nil {
+		return nil, err
+	}
 	p.first = time.Now()
 	if err := w.publish(ctx, p, targets, each); err != nil {
 		return nil, err
@@ -62,6 +67,11 @@ func (w *world) run(ctx context.Context, targets []ref, each func(context.Contex
 		return nil, err
 	}
 	p.took = time.Since(p.first)
+	ended, err := machineTime()
+	if err != nil {
+		return nil, err
+	}
+	p.stolen = ended.stolenSince(began)
 
 	now, err := w.cpu()
 	if err != nil {

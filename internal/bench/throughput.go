@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// stolen tells how far the machine was ours while a burst was worked on.
+const stolen = "processor time that other machines took"
+
 // Scenario A: a burst of commands while MX answers at once.
 func (b *bench) throughput(ctx context.Context, c *contender) (err error) {
 	w, err := b.newWorld(ctx, c, b.size.inFlight, b.size.members)
@@ -58,6 +61,7 @@ func (w *world) burst(ctx context.Context, scenario string, warm bool) (*pass, e
 	_, delays := p.delays(all, 0)
 	note := func(name, unit string, value float64) { w.report.add(scenario, name, unit, w.c, value) }
 	note("throughput", "/s", float64(p.commands)/p.took.Seconds())
+	note(stolen, "%", p.stolen)
 	note("command to event, p50", "ms", milliseconds(percentile(delays, 50)))
 	note("command to event, p99", "ms", milliseconds(percentile(delays, 99)))
 	w.processorTime(scenario, p)

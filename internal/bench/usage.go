@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // ticksPerSecond is the unit of times in /proc/PID/stat: USER_HZ, which Linux
@@ -47,6 +49,28 @@ func parseStat(text []byte) (time.Duration, error) {
 		ticks += n
 	}
 	return time.Duration(ticks) * (time.Second / ticksPerSecond), nil //nolint:gosec // Centuries fit.
+}
+
+// machineCPU is processor time of all processors since the start of the machine, in seconds.
+type machineCPU struct{ stolen, all float64 }
+
+// machineTime reads it. What a hypervisor gave to others is stolen, as /proc/stat has it.
+func machineTime() (machineCPU, error) {
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return machineCPU{}, fmt.Errorf("reading the machine's CPU time: %w", err)
+	}
+	stat, err := fs.Stat()
+	if err != nil {
+		return machineCPU{}, fmt.Errorf("reading the machine's CPU time: %w", err)
+	}
+	c := stat.CPUTotal
+	return machineCPU{c.Steal, c.User + c.Nice + c.System + c.Idle + c.Iowait + c.IRQ + c.SoftIRQ + c.Steal}, nil
+}
+
+// stolenSince is the share of the time since before that others had, in percent.
+func (m machineCPU) stolenSince(before machineCPU) float64 {
+	return 100 * (m.stolen - before.stolen) / max(m.all-before.all, 1)
 }
 
 // memory is resident memory in bytes.
