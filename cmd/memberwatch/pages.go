@@ -17,9 +17,8 @@ const (
 // stayLean keeps no more of the program's file mapped than was used lately, until
 // ctx ends.
 func stayLean(ctx context.Context, log *slog.Logger) {
-	pages := ownPages(log)
 	for wait := firstRelease; ; wait = min(2*wait, rareRelease) {
-		pages.release()
+		releasePages(log)
 		select {
 		case <-ctx.Done():
 			return
