@@ -85,6 +85,10 @@ func serveWith(ctx context.Context, c config, log *slog.Logger, up func(serving)
 		log.Info("embedded NATS server", "url", server.URL(), "store", c.Local.DataDir)
 	}
 	w, err := newWorker(ctx, c, health, registry, log, options...)
+	if err != nil && ctx.Err() != nil { // told to stop while it waited for NATS, say: no failure
+		log.Info("stopped before it served", "at", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

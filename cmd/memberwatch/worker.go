@@ -41,9 +41,12 @@ type door interface {
 	Run(ctx context.Context) error
 }
 
+// checkStarted is bad until a worker takes in work.
+const checkStarted = "started"
+
 // readinessChecks are what must be well for the service to be ready.
 func readinessChecks() []string {
-	return []string{bus.CheckNATS, bus.CheckTopology}
+	return []string{bus.CheckNATS, bus.CheckTopology, checkStarted}
 }
 
 // newWorker connects, makes the topology ready and returns a worker that can
@@ -169,6 +172,7 @@ func (w *worker) run(ctx context.Context) error {
 	go func() { parked <- w.service.Run(side) }()
 	ended := make(chan error, 1)
 	go func() { ended <- w.receive(working) }()
+	w.health.Set(checkStarted, nil)
 	var err error
 	select {
 	case <-ctx.Done():
