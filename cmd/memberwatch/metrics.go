@@ -41,7 +41,7 @@ func newMXMetrics(log *slog.Logger) *mxMetrics {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"op"}),
 		unread: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "memberwatch_mx_unread_fields_total", Help: "Optional fields of members that MX sent in a type or form that is not theirs. They are taken for absent: what is known of them stays.",
+			Name: "memberwatch_mx_unread_fields_total", Help: "Optional fields of members that MX sent in a type or form that is not theirs. They are taken for absent: what is known stays, and an error has no such text.",
 		}, []string{"field"}),
 	}
 }
@@ -50,7 +50,7 @@ func newMXMetrics(log *slog.Logger) *mxMetrics {
 func (m *mxMetrics) passedOver(field string) {
 	m.unread.WithLabelValues(field).Inc()
 	if _, told := m.told.LoadOrStore(field, true); !told {
-		m.log.Warn("MX sends a field in another form than it documents; it is passed over, and what is known of it stays; this is said once", "field", field)
+		m.log.Warn("MX sends a field in another form than it documents; it is passed over as if it were absent; this is said once", "field", field)
 	}
 }
 

@@ -37,8 +37,8 @@ func releasePages(log *slog.Logger) {
 type mapping struct{ from, to uintptr }
 
 // fileMappings returns the mappings of a file in which no page differs from the
-// file. Such a page would be lost: a loader writes some and has them protected
-// then, and a debugger writes into code.
+// file, in memory or swapped out. Such a page would be lost: a loader writes some
+// and has them protected then, and a debugger writes into code.
 func fileMappings(smaps io.Reader, file string) []mapping {
 	var found []mapping
 	candidate := false
@@ -48,7 +48,7 @@ func fileMappings(smaps io.Reader, file string) []mapping {
 		switch {
 		case len(fields) == 0:
 		case strings.HasSuffix(fields[0], ":"):
-			if candidate && fields[0] == "Anonymous:" && fields[1] != "0" {
+			if candidate && (fields[0] == "Anonymous:" || fields[0] == "Swap:") && fields[1] != "0" {
 				found, candidate = found[:len(found)-1], false
 			}
 		default: // address perms offset dev inode path
@@ -58,6 +58,9 @@ func fileMappings(smaps io.Reader, file string) []mapping {
 				found = append(found, m)
 			}
 		}
+	}
+	if lines.Err() != nil { // what is said of the last one may be missing
+		return nil
 	}
 	return found
 }

@@ -42,10 +42,13 @@ Anonymous:             0 kB
 Rss:                9916 kB
 Anonymous:             0 kB
 VmFlags: rd mr mw me sd
-02003000-02005000 r--p 01c03000 fe:00 11108799                           /opt/a program
+02003000-02004000 r--p 01c03000 fe:00 11108799                           /opt/a program
 Rss:                   8 kB
 Anonymous:             8 kB
 VmFlags: rd mr mw me sd
+02004000-02005000 r--p 01c04000 fe:00 11108799                           /opt/a program
+Anonymous:             0 kB
+Swap:                  4 kB
 02005000-020da000 rw-p 01c05000 fe:00 11108799                           /opt/a program
 Anonymous:             0 kB
 020da000-04121000 rw-p 00000000 00:00 0

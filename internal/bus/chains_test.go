@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -174,6 +175,33 @@ func TestStaleTickMakesNoStep(t *testing.T) {
 	// Nor does one that comes between the record of step 5 and the tick of step 6.
 	if got := c.made(); !slices.Equal(got, []uint64{5}) {
 		t.Errorf("steps %v, want step 5", got)
+	}
+}
+
+func TestRecordWhoseTickIsOnItsWayGetsNoOther(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, good())
+	if _, err := h.chains.save(t.Context(), "one", link{Step: 5, Live: true, State: []byte("{}")}, 0); err != nil {
+		t.Fatal(err)
+	}
+	looks := make(chan *nats.Msg, 100)
+	sub, err := h.peer.Conn().ChanSubscribe("$JS.API.STREAM.MSG.GET."+h.subjects.BackgroundStream(), looks)
+	if err == nil {
+		err = h.peer.Conn().Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	revived := make(chan error, 1)
+	go func() { revived <- h.chains.Revive(t.Context(), "one") }()
+	for range 3 { // for the record, a tick that waits, and one that is due
+		<-looks
+	}
+	if err := errors.Join(sub.Unsubscribe(), h.chains.tick(t.Context(), "one", 5, time.Hour), <-revived); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.state(h.subjects.BackgroundStream()).Msgs; n != 2 {
+		t.Errorf("%d messages, want the record and its tick", n)
 	}
 }
 

@@ -46,7 +46,10 @@ func faultOfText(text string) *Error {
 func readFaultObject(s *scanner) *Error {
 	outer := s.scope
 	s.scope = "member.error"
-	var fault Error
+	var (
+		fault  Error
+		unread error // why a text was passed over
+	)
 	for s.object(); s.nextKey(); {
 		begin := s.mark()
 		switch string(s.key) {
@@ -64,12 +67,16 @@ func readFaultObject(s *scanner) *Error {
 			s.skip()
 		}
 		if s.err != nil && explains(string(s.key)) {
+			unread = s.err
 			s.passOver(begin)
 		}
 	}
 	s.scope = outer
 	// A locale alone says nothing of what went wrong.
 	if fault.Code == nil && blank(fault.Type) && blank(fault.Message) && blank(fault.UserMessage) {
+		if unread != nil && s.err == nil {
+			s.fail(unread) // What cannot be read is not the same as no error.
+		}
 		return nil
 	}
 	return new(fault) // A copy, so that {} costs no allocation.
