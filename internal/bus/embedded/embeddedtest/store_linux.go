@@ -9,9 +9,9 @@ import (
 // memory is a file system in memory, where there is one.
 const memory = "/dev/shm"
 
-// enough is how much memory has to be free for stores. Those of all tests that
-// run at a time hold a tenth of it.
-const enough = 2 << 30
+// enough is how much memory has to be free for stores: some twenty times what
+// those of a whole make test hold at once.
+const enough = 256 << 20
 
 // StoreDir returns a directory for a server's store until the end of the test: in
 // memory if there is enough, since a server waits for the disk each time that it
