@@ -50,6 +50,26 @@ func (n *Known) Next(ctx context.Context, from uint64) (events.Key, uint64, erro
 	return n.next(ctx, from, n.subjects.Events())
 }
 
+// some returns up to n members, each once, whose events lie as far apart on the
+// stream as they can: at different banks, most likely.
+func (n *Known) some(ctx context.Context, most uint64) ([]events.Key, error) {
+	first, last, err := n.Bounds(ctx)
+	if err != nil || last < first {
+		return nil, err
+	}
+	var all []events.Key
+	for i := range most {
+		k, seq, err := n.Next(ctx, first+(last-first)*i/max(1, most-1))
+		if err != nil {
+			return nil, err
+		}
+		if seq != 0 && !slices.Contains(all, k) {
+			all = append(all, k)
+		}
+	}
+	return all, nil
+}
+
 // First returns the sequence of the oldest event of a member that is kept; 0
 // when it has none.
 func (n *Known) First(ctx context.Context, k events.Key) (uint64, error) {

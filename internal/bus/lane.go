@@ -22,9 +22,12 @@ const (
 	// us: what the server has sent by then has arrived, so nothing is left to wait
 	// for the ack wait. Stopping takes so long at most.
 	pullTime = 500 * time.Millisecond
-	// probeWait is how long a lane waits for the one message to probe a failing MX
-	// with, and before it tries again to fetch after an error.
+	// probeWait is how long a lane waits for a message to probe a failing MX with,
+	// and before it tries again to fetch after an error.
 	probeWait = 500 * time.Millisecond
+	// candidates is how many messages may be in hand in search of one to probe with:
+	// the server sends those first that were handed back, and so have failed before.
+	candidates = 128
 )
 
 // lane fetches the messages of one durable consumer, as many as may be in hand,
@@ -206,10 +209,10 @@ func (l *lane) fetch(cons jetstream.Consumer, n int, wait time.Duration) (got in
 	return got, nil
 }
 
-// probe sees to it, while MX may not be asked, that there is one job in hand to
-// probe with.
+// probe sees to it, while MX may not be asked, that there is a promising job in
+// hand to probe with.
 func (l *lane) probe(ctx context.Context, f refresh.Flow) error {
-	if f.Hand > 0 {
+	if f.Promising || f.Hand >= candidates {
 		select {
 		case <-ctx.Done():
 		case <-f.Moved:

@@ -75,7 +75,7 @@ func TestASuspendedLaneFetchesOneMessageToProbeWith(t *testing.T) {
 	h.fill(20)
 	h.start(h.Bus, in)
 	j := in.next(t)
-	in.set(refresh.Flow{Suspended: true, Hand: 1})
+	in.set(refresh.Flow{Suspended: true, Hand: 1, Promising: true})
 	if n := h.fetched(20); n > 2 {
 		// The lane may have asked once more before it heard of the one in hand.
 		t.Errorf("%d messages fetched while MX may not be asked", n)
@@ -88,13 +88,29 @@ func TestASuspendedLaneFetchesOneMessageToProbeWith(t *testing.T) {
 	h.until("all are acknowledged", func() bool { return h.commands() == 0 })
 }
 
+func TestASuspendedLaneGoesOnToLookForAPromisingMessage(t *testing.T) {
+	t.Parallel()
+	h, in := newHouse(t, good()), newInbox()
+	in.set(refresh.Flow{Suspended: true, Hand: candidates}) // enough of members that fail
+	h.fill(20)
+	h.start(h.Bus, in)
+	if n := h.fetched(20); n != 0 {
+		t.Errorf("%d messages fetched, although as many are in hand as may be searched", n)
+	}
+	in.set(refresh.Flow{Suspended: true, Hand: 1})
+	for range 20 { // many more than are asked for ahead
+		done(in.next(t))
+	}
+	h.until("all are acknowledged", func() bool { return h.commands() == 0 })
+}
+
 func TestALaneStopsFetchingWhenItIsSuspendedAndHandlesWhatItHas(t *testing.T) {
 	t.Parallel()
 	h, in := newHouse(t, good()), newInbox()
 	h.start(h.Bus, in)
 	h.fill(1)
 	done(in.next(t))
-	in.set(refresh.Flow{Suspended: true, Hand: 1})
+	in.set(refresh.Flow{Suspended: true, Hand: 1, Promising: true})
 	h.until("nobody waits for commands", func() bool {
 		c, err := h.peer.Consumer(t.Context(), "MX_COMMANDS", consumerCommands)
 		return err == nil && c.CachedInfo().NumWaiting == 0

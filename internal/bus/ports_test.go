@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +30,31 @@ func everywhere(t *testing.T, test func(t *testing.T, h *house)) {
 			test(t, newHouse(t, c))
 		})
 	}
+}
+
+func TestStatesNameSomeMembersFromAllOverTheStream(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, h *house) {
+		t.Helper()
+		s := h.States()
+		if got, err := s.Some(t.Context(), 2); len(got) != 0 || err != nil {
+			t.Errorf("an empty stream has events of %v, %v", got, err)
+		}
+		a, b, c := key(t, "MBR-a"), key(t, "MBR-b"), key(t, "MBR-c")
+		last := map[events.Key]uint64{}
+		for i, k := range []events.Key{a, a, a, b, c, b} {
+			seq, err := s.Append(t.Context(), event(t, k, uint64(i+1)), last[k])
+			if err != nil {
+				t.Fatal(err)
+			}
+			last[k] = seq
+		}
+		for n, want := range map[uint64][]events.Key{0: nil, 1: {a}, 2: {a, b}, 6: {a, b, c}, 20: {a, b, c}} {
+			if got, err := s.Some(t.Context(), n); !slices.Equal(got, want) || err != nil {
+				t.Errorf("%d of them are %v, %v; want %v", n, got, err, want)
+			}
+		}
+	})
 }
 
 func TestStatesGuardTheirWrites(t *testing.T) {

@@ -88,6 +88,11 @@ func (s *States) LastSequence(ctx context.Context, k events.Key) (uint64, error)
 	return m.Message.Sequence, err
 }
 
+// Some implements refresh.States.
+func (s *States) Some(ctx context.Context, n uint64) ([]events.Key, error) {
+	return NewKnown(s.nc, s.js, s.subjects).some(ctx, n)
+}
+
 // sequenceIn finds the sequence in an answer without decoding the message in
 // it, which is most of it: headers and data are base64 and hold no quote, and the
 // subject is made of tokens, so the first "seq" is the message's.

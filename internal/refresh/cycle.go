@@ -121,7 +121,7 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 	evidence := c.desk.lastOK()
 	m, err := c.MX.ReadMember(ctx, c.key.User(), c.key.Member())
 	if err == nil && (m.GUID != c.key.Member() || m.UserGUID != c.key.User()) {
-		err = &mx.CallError{Kind: mx.BadAnswer, Op: mx.OpReadMember, Err: errors.New("the answer is about another member")}
+		err = errOther()
 	}
 	at := c.now()
 	c.note(c.call.answered(err), err)
@@ -155,6 +155,10 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 		return finished, err
 	}
 	return false, c.aggregate(ctx) // another read serves those who wished it
+}
+
+func errOther() error {
+	return &mx.CallError{Kind: mx.BadAnswer, Op: mx.OpReadMember, Err: errors.New("the answer is about another member")}
 }
 
 // gather takes the jobs that wait for the turn to those in hand, and parts those

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,7 +46,8 @@ type turn struct {
 // many cycles as the gate, the rate limit and the lanes allow, and never two of
 // one member. A waiting job costs a slice entry, not a goroutine.
 type desk struct {
-	run    func(context.Context, *turn, *call) // serves one turn; set once
+	run    func(context.Context, *turn, *call)            // serves one turn; set once
+	look   func(ctx context.Context, c *call, of turnKey) // reads a member for nobody; set once
 	now    func() time.Time
 	jitter func() float64
 
@@ -152,7 +154,11 @@ func (d *desk) next() (*turn, *call) {
 		d.wake(wait)
 		return nil, nil
 	}
-	t := d.ready[lane][0]
+	if k, ok := d.gate.witness(d.busy); ok {
+		return d.testify(now, k)
+	}
+	lane, i := d.candidate(lane)
+	t := d.ready[lane][i]
 	pays := d.limiter != nil && !t.key.partner // ids are mostly resolved without asking MX
 	if pays && !d.limiter.AllowN(now, 1) {
 		r := d.limiter.ReserveN(now, 1)
@@ -160,14 +166,18 @@ func (d *desk) next() (*turn, *call) {
 		r.CancelAt(now)
 		return nil, nil
 	}
-	d.ready[lane] = d.ready[lane][1:]
+	if i == 0 {
+		d.ready[lane] = d.ready[lane][1:] // and nothing has to move
+	} else {
+		d.ready[lane] = slices.Delete(d.ready[lane], i, i+1)
+	}
 	t.queued, t.running = false, true
 	delete(d.errands, t)
 	d.starts++
 	d.cycles++
 	d.asking++
-	c := &call{desk: d, key: t.key, slot: true, paid: !t.key.partner, probe: d.gate.open}
-	d.gate.started()
+	c := &call{desk: d, key: t.key, slot: true, paid: !t.key.partner, probe: d.gate.probes()}
+	d.gate.started(now)
 	return t, c
 }
 
@@ -191,6 +201,28 @@ func (d *desk) chooseLane() (Lane, bool) {
 		return Interactive, true
 	}
 	return 0, false
+}
+
+func (d *desk) busy(k turnKey) bool { return d.turns[k] != nil }
+
+// candidate returns where the turn stands that is to start: the first of lane or,
+// to probe with, a promising one if there is any.
+func (d *desk) candidate(lane Lane) (Lane, int) {
+	if d.gate.open {
+		for _, l := range []Lane{Interactive, Background} {
+			if i := slices.IndexFunc(d.ready[l], func(t *turn) bool { return t.queued && t.lane == l && d.promising(t) }); i >= 0 {
+				return l, i
+			}
+		}
+	}
+	return lane, 0
+}
+
+// promising reports whether a turn is good to probe with: nothing is known
+// against its member, and it has jobs that were never handed back.
+func (d *desk) promising(t *turn) bool {
+	return t.errand != nil || !d.gate.witnesses.failing.Contains(t.key) &&
+		slices.ContainsFunc(t.waiting, func(j *Job) bool { return j.Deliveries <= 1 })
 }
 
 // finish ends a turn's cycle. d.mu is held.
@@ -286,7 +318,8 @@ func (d *desk) parked() []*Job {
 	if !ok {
 		return nil
 	}
-	probe := d.ready[lane][0]
+	lane, i := d.candidate(lane)
+	probe := d.ready[lane][i]
 	out := d.drop(probe)
 	d.line(probe, lane)
 	return out
@@ -334,10 +367,39 @@ func (d *desk) announce() {
 	d.moved = make(chan struct{})
 }
 
+func (d *desk) flow() Flow {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := Flow{Suspended: d.gate.open, Hand: d.hand, Moved: d.moved}
+	if f.Suspended {
+		lane, i := d.candidate(Interactive)
+		f.Promising = i < len(d.ready[lane]) && d.promising(d.ready[lane][i])
+	}
+	return f
+}
+
 func (d *desk) suspended() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.gate.open
+}
+
+// friendless reports whether MX is not asked, or not more of it, and nobody is
+// known to ask whether it answers.
+func (d *desk) friendless() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return (d.gate.open || d.asking >= d.gate.window) && !d.gate.witnesses.known()
+}
+
+// acquaint makes members witnesses of whom it is not known how MX answers for them.
+func (d *desk) acquaint(members []events.Key) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, k := range members {
+		d.gate.witnesses.meet(keyOf(k), d.now())
+	}
+	d.pump()
 }
 
 // lastOK is when the latest read began that MX answered with 200. The beginning

@@ -1,19 +1,39 @@
 package refresh
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
-// errand is one call to MX that serves no job: a page of a list. It waits for
-// its turn in the background lane as a member's read does, so that a walk over
-// everybody takes nothing from those who wait for an answer.
+// errand is one call to MX that serves no job. A page of a list waits for its
+// turn in the background lane as a member's read does, so that a walk over
+// everybody takes nothing from those who wait for an answer; the read of a
+// witness waits for nothing.
 type errand struct {
 	do      func(ctx context.Context, c *call)
 	refused bool          // do never runs; written before ended is closed
 	ended   chan struct{} // closed once do has returned, or never will run
 }
 
+func newErrand(key turnKey, do func(ctx context.Context, c *call)) *turn {
+	return &turn{key: key, lane: Background, errand: &errand{do: do, ended: make(chan struct{})}}
+}
+
+// testify begins to probe MX with a read of the witness k. d.mu is held.
+func (d *desk) testify(now time.Time, k turnKey) (*turn, *call) {
+	t := newErrand(k, func(ctx context.Context, c *call) { d.look(ctx, c, k) })
+	t.running = true
+	d.hand++
+	d.starts++
+	d.cycles++
+	d.asking++
+	d.gate.started(now)
+	return t, &call{desk: d, key: k, slot: true, probe: true}
+}
+
 // send queues an errand about key. It reports false after close.
 func (d *desk) send(key turnKey, do func(ctx context.Context, c *call)) (*turn, bool) {
-	t := &turn{key: key, lane: Background, errand: &errand{do: do, ended: make(chan struct{})}}
+	t := newErrand(key, do)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {

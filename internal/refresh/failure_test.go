@@ -187,6 +187,55 @@ func TestAFullStoreUsesUpNoCommandAndShowsInReadiness(t *testing.T) {
 	}
 }
 
+// A bank that fails at MX takes all its members with it, whose commands come
+// again and again.
+func TestMembersThatFailTogetherKeepNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]mxsim.Fault{
+		"500":      {Kind: mxsim.FaultStatus, Status: 500},
+		"nonsense": {Kind: mxsim.FaultNonJSON},
+		"silence":  {Kind: mxsim.FaultHang},
+	} {
+		for _, start := range []string{"known", "just started"} {
+			t.Run(name+", others "+start, func(t *testing.T) {
+				t.Parallel()
+				r := refreshtest.New(t, refreshtest.Options{})
+				var well, ill []events.Key
+				for range 20 {
+					well = append(well, r.AddMember(status("CONNECTED")))
+					ill = append(ill, r.AddMember(status("CONNECTED")))
+				}
+				for i := range well {
+					r.Refresh(well[i])
+					r.Refresh(ill[i])
+				}
+				if start == "just started" {
+					if err := r.Workers[0].Stop(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, k := range ill {
+					fault.Member = k.Member()
+					r.Inject(fault)
+					r.Publish(events.Command{User: k.User(), Member: k.Member()})
+				}
+				if start == "just started" {
+					r.StartWorker()
+				}
+				for _, k := range well {
+					if got := r.Refresh(k); got.Outcome != events.OutcomeUnchanged {
+						t.Fatalf("outcome %s (%s)", got.Outcome, got.Reason)
+					}
+				}
+				if fault.Kind != mxsim.FaultHang { // which would keep us waiting until MX_TIMEOUT
+					r.Sim.ClearFaults()
+					r.WaitIdle()
+				}
+			})
+		}
+	}
+}
+
 func TestAnOutageUsesUpNoCommandAndIsNotHammered(t *testing.T) {
 	t.Parallel()
 	for name, code := range map[string]int{"503": 503, "429": 429, "401": 401, "403": 403, "406": 406, "500": 500} {

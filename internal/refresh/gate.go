@@ -14,6 +14,7 @@ const (
 	firstWindow   = 8                      // calls in flight at first and after an outage; each good answer adds windowGrowth
 	windowGrowth  = 3                      // so the window quadruples every round trip: 64 after two, 512 after three
 	idleWindow    = time.Second            // without an answer for so long, begin with firstWindow again
+	silence       = time.Second            // a full window without a good answer for so long may be some members' trouble
 	failedMembers = 5                      // different members that fail in a row before MX itself is blamed
 	firstProbe    = 200 * time.Millisecond // after opening
 	quickProbes   = 350 * time.Millisecond // while the outage is young: most are short
@@ -28,14 +29,22 @@ const (
 // answers are good. It is guarded by the desk's lock.
 //
 // A general breaker does not fit: one member's failures must not open it however
-// often they come, five members' must, and MX says by Retry-After when to probe.
+// often they come, nor those of a whole bank; five members' must, when a witness,
+// a member that was answered lately, is not answered either; and MX says by
+// Retry-After when to probe.
 type gate struct {
 	limit  int // MX_MAX_IN_FLIGHT
 	window int
 
-	failing  []turnKey // different members that failed since the last good answer
+	failing  []turnKey // different members that failed since the last good answer, save those that fail by themselves
 	lastGood time.Time // last answer of any kind that was good for the gate
 	lastOK   time.Time // when the latest read began that got 200
+
+	witnesses witnesses
+	doubting  bool      // enough members fail for MX to be blamed, and a witness is asked first
+	silent    bool      // likewise, but they fill the window and wait
+	testified bool      // the last probe was a witness
+	begun     time.Time // the last call
 
 	open     bool
 	refused  bool // open because MX refuses us, rather than because it is down
@@ -45,13 +54,15 @@ type gate struct {
 	interval time.Duration // between probes while refused
 }
 
-func newGate(limit int) gate { return gate{limit: limit, window: min(firstWindow, limit)} }
+func newGate(limit int) gate {
+	return gate{limit: limit, window: min(firstWindow, limit), witnesses: newWitnesses()}
+}
 
 // admits reports whether another call may start when running are in flight.
 // When it may not, wait tells how long until a probe is due; 0: when a call ends.
 func (g *gate) admits(now time.Time, running int) (ok bool, wait time.Duration) {
-	if g.open {
-		if g.probing {
+	if g.probes() {
+		if g.probing || g.doubting && running >= g.limit {
 			return false, 0
 		}
 		if d := g.probeAt.Sub(now); d > 0 {
@@ -62,12 +73,41 @@ func (g *gate) admits(now time.Time, running int) (ok bool, wait time.Duration) 
 	if running == 0 && now.Sub(g.lastGood) > idleWindow {
 		g.window = min(firstWindow, g.limit)
 	}
-	return running < g.window, 0
+	if running < g.window || running >= g.limit || !g.witnesses.known() {
+		return running < g.window, 0
+	}
+	quiet := now.Sub(g.begun)
+	if d := now.Sub(g.lastGood); d < quiet {
+		quiet = d
+	}
+	if quiet < silence {
+		return false, silence - quiet
+	}
+	g.doubting, g.silent, g.probeAt = true, true, now
+	return true, 0
+}
+
+// probes reports whether the next call that admits allows is a probe.
+func (g *gate) probes() bool { return g.open || g.doubting }
+
+// witness returns whom to probe with instead of the member whose turn it is, if
+// anybody: none that is busy, whose own jobs may be in trouble. Every other probe
+// is a witness: the turns that wait may all be of members that fail by themselves,
+// and so may the witnesses.
+func (g *gate) witness(busy func(turnKey) bool) (turnKey, bool) {
+	g.testified = g.doubting || g.open && !g.testified
+	if !g.testified {
+		return turnKey{}, false
+	}
+	k, ok := g.witnesses.next(busy)
+	g.testified = ok
+	return k, ok
 }
 
 // started notes that the call which admits allowed has begun.
-func (g *gate) started() {
-	if g.open {
+func (g *gate) started(now time.Time) {
+	g.begun = now
+	if g.probes() {
 		g.probing = true
 	}
 }
@@ -90,42 +130,57 @@ func (g *gate) answered(now, began time.Time, k turnKey, err error, probe bool, 
 	call := callErrorOf(err)
 	switch classify(err) {
 	case blameNobody:
-		if err == nil && began.After(g.lastOK) {
-			g.lastOK = began
+		if err == nil {
+			g.witnesses.meet(k, now)
+			if began.After(g.lastOK) {
+				g.lastOK = began
+			}
 		}
-		return g.alive(now, probe)
+		return g.alive(now, k, probe)
 	case blameUs:
 		return g.shut(now, true, call.RetryAfter, jitter)
 	case blameMX:
 		return g.shut(now, false, call.RetryAfter, jitter)
 	case blameMember:
 		if answersWell(call.Kind) {
-			return g.alive(now, probe)
+			return g.alive(now, k, probe)
 		}
-		if g.open {
-			if probe {
-				return g.shut(now, g.refused, call.RetryAfter, jitter)
-			}
-			return unmoved
-		}
-		if slices.Contains(g.failing, k) {
-			return unmoved
-		}
-		if g.failing = append(g.failing, k); len(g.failing) >= failedMembers {
-			return g.shut(now, false, call.RetryAfter, jitter)
-		}
-		return unmoved
+		return g.failed(now, k, call.RetryAfter, probe, jitter)
 	case blameOurStop:
 		return unmoved
 	}
 	return unmoved
 }
 
+// failed notes that MX did not answer for k, which may be k's trouble or its own.
+func (g *gate) failed(now time.Time, k turnKey, retryAfter time.Duration, probe bool, jitter float64) transition {
+	alone := g.witnesses.failed(k)
+	switch {
+	case g.probes() && probe:
+		return g.shut(now, g.refused, retryAfter, jitter)
+	case g.probes(), alone, slices.Contains(g.failing, k):
+		return unmoved
+	}
+	if g.failing = append(g.failing, k); len(g.failing) < failedMembers {
+		return unmoved
+	}
+	if g.witnesses.known() {
+		g.doubting, g.probeAt = true, now
+		return unmoved
+	}
+	return g.shut(now, false, retryAfter, jitter)
+}
+
 // alive notes that MX answers. Only a probe closes the breaker: an answer to a
 // call from before the opening says nothing about now.
-func (g *gate) alive(now time.Time, probe bool) transition {
+func (g *gate) alive(now time.Time, k turnKey, probe bool) transition {
+	g.witnesses.answered(k)
 	g.lastGood = now
 	g.failing = g.failing[:0]
+	if g.silent {
+		g.window *= 2 // as if the window had been answered
+	}
+	g.doubting, g.silent = false, false
 	switch {
 	case !g.open:
 		g.window = min(g.window+windowGrowth, g.limit)
@@ -140,6 +195,7 @@ func (g *gate) alive(now time.Time, probe bool) transition {
 // shut opens the breaker, or keeps it open after a probe failed.
 func (g *gate) shut(now time.Time, refused bool, retryAfter time.Duration, jitter float64) transition {
 	t := unmoved
+	g.doubting, g.silent = false, false
 	wait := firstProbe
 	switch {
 	case !g.open || g.refused != refused:

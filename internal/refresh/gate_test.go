@@ -48,7 +48,7 @@ func (s *gateStory) probe(err error) (waited time.Duration, t transition) {
 			s.t.Fatalf("no probe is admitted after the %s that the gate asked for", wait)
 		}
 	}
-	s.gate.started()
+	s.gate.started(s.now)
 	if ok, wait := s.gate.admits(s.now, 1); ok || wait != 0 {
 		s.t.Fatalf("a second call beside the probe: admitted %t, wait %s; want neither", ok, wait)
 	}
@@ -277,6 +277,7 @@ func (s *gateStory) answerAll() int {
 		if ok, _ := s.gate.admits(s.now, n); !ok {
 			break
 		}
+		s.gate.started(s.now)
 		n++
 	}
 	s.now = s.now.Add(10 * time.Millisecond)

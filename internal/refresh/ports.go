@@ -43,6 +43,8 @@ type States interface {
 	Last(ctx context.Context, k events.Key) (events.Event, uint64, error)
 	// LastSequence returns the stream sequence of the member's last event, or 0.
 	LastSequence(ctx context.Context, k events.Key) (uint64, error)
+	// Some returns a few members from all over the stream, n at most, each once.
+	Some(ctx context.Context, n uint64) ([]events.Key, error)
 	// Append stores e durably if the member's last sequence is still after, and
 	// returns e's own. ErrConflict: it is not, e is not stored. ErrOutcomeUnknown,
 	// ErrTooLarge, ErrRefused.

@@ -67,7 +67,7 @@ func New(cfg Config, deps Deps) *Service {
 		stop:      stop,
 	}
 	s.desk = newDesk(ctx, &s.cfg, s.now, s.jitter)
-	s.desk.run = s.serve
+	s.desk.run, s.desk.look = s.serve, s.look
 	s.metrics.watch(s.desk, s.memory)
 	s.held.health = deps.Health
 	s.storage = &storage{health: deps.Health, log: deps.Log}
@@ -88,16 +88,15 @@ func (s *Service) Submit(j *Job) {
 
 // Flow tells whoever fetches jobs how things stand.
 type Flow struct {
-	Suspended bool            // MX may not be asked: fetch nothing, but see to it that there is one job in hand to probe with
+	Suspended bool            // MX may not be asked: fetch nothing, but see to it that there is a promising job in hand to probe with
 	Hand      int             // jobs in hand
+	Promising bool            // while Suspended: one of them is of a member that nothing is known against, and never came before
 	Moved     <-chan struct{} // closed when Suspended may have changed, or the service stops
 }
 
 // Flow returns how things stand now.
 func (s *Service) Flow() Flow {
-	s.desk.mu.Lock()
-	defer s.desk.mu.Unlock()
-	return Flow{Suspended: s.desk.gate.open, Hand: s.desk.hand, Moved: s.desk.moved}
+	return s.desk.flow()
 }
 
 // Run hands back what an outage keeps waiting, until ctx ends.
@@ -112,8 +111,22 @@ func (s *Service) Run(ctx context.Context) error {
 			for _, j := range s.desk.parked() {
 				s.settle(j, s.dispose(j, errSuspended))
 			}
+			s.acquaint(ctx)
 		}
 	}
+}
+
+// acquaint finds witnesses for a service that was started into an outage, or into
+// what looks like one, and has met nobody yet: some that have events.
+func (s *Service) acquaint(ctx context.Context) {
+	if !s.desk.friendless() {
+		return
+	}
+	members, err := s.States.Some(ctx, maxWitnesses)
+	if err != nil {
+		s.Log.Warn("found no member to ask whether MX answers others", "error", err)
+	}
+	s.desk.acquaint(members)
 }
 
 // Stop ends the service: jobs that have not begun are handed back at once, those

@@ -74,6 +74,18 @@ func (s *Service) question(ctx context.Context, about string, c *call, ask func(
 	return err
 }
 
+// look reads a member for nobody, to learn whether MX answers: that is the gate's
+// to know, and all that becomes of it.
+func (s *Service) look(ctx context.Context, c *call, of turnKey) {
+	_ = s.question(ctx, of.member, c, func(ctx context.Context) error {
+		m, err := s.MX.ReadMember(ctx, of.user, of.member)
+		if err == nil && (m.GUID != of.member || m.UserGUID != of.user) {
+			err = errOther()
+		}
+		return err //nolint:wrapcheck // It says what it was about.
+	})
+}
+
 // Sight tells what a member, as MX lists it, is beside its last event.
 type Sight uint8
 

@@ -1,0 +1,242 @@
+package refresh
+
+import (
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/memberwatch/memberwatch/internal/mx"
+)
+
+func nobody(turnKey) bool { return false }
+
+func TestWitnessesAreDifferentMembersThatWereMetLately(t *testing.T) {
+	t.Parallel()
+	w, now := newWitnesses(), time.Unix(1_000_000, 0)
+	for n := range maxWitnesses {
+		w.meet(someone(n), now)
+		w.meet(someone(n), now)
+	}
+	w.meet(someone(20), now) // too soon
+	now = now.Add(witnessEvery)
+	w.meet(someone(21), now) // in place of the first
+	w.meet(someone(22), now) // too soon
+	now = now.Add(witnessEvery)
+	w.meet(someone(7), now) // is one
+	w.meet(turnKey{user: "u", member: "m", partner: true}, now)
+	w.meet(turnKey{user: "USR-1"}, now) // a page of a list
+	w.meet(someone(23), now)            // in place of the second
+	var got []turnKey
+	for range maxWitnesses {
+		k, ok := w.next(nobody)
+		if !ok {
+			t.Fatal("nobody can be asked")
+		}
+		got = append(got, k)
+	}
+	want := []turnKey{someone(21), someone(23)}
+	for n := 2; n < maxWitnesses; n++ {
+		want = append(want, someone(n))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("witnesses %v, want %v", got, want)
+	}
+}
+
+func TestWitnessesPassOverThoseThatFailByThemselves(t *testing.T) {
+	t.Parallel()
+	w, now := newWitnesses(), time.Unix(1_000_000, 0)
+	w.meet(someone(1), now)
+	w.meet(someone(2), now)
+	if w.failed(someone(1)) {
+		t.Error("a first failure is taken for the member's own")
+	}
+	if w.failed(someone(1)) {
+		t.Error("so is a second, although nobody was answered since")
+	}
+	if k, _ := w.next(nobody); k != someone(1) {
+		t.Errorf("%v is asked, want 1: nobody was answered since it failed", k)
+	}
+	if k, ok := w.next(func(k turnKey) bool { return k == someone(2) }); !ok || k != someone(1) {
+		t.Errorf("%v is asked, want 1: 2 is busy", k)
+	}
+	w.answered(someone(3))
+	for range 3 {
+		if k, ok := w.next(nobody); !ok || k != someone(2) {
+			t.Fatalf("%v is asked, %t; want 2", k, ok)
+		}
+	}
+	if !w.failed(someone(1)) {
+		t.Error("a failure after others were answered is not taken for the member's own")
+	}
+	w.answered(someone(1))
+	if w.failed(someone(1)) {
+		t.Error("it was answered in between, and still is not believed")
+	}
+}
+
+func TestWitnessesRememberABoundedNumberOfFailures(t *testing.T) {
+	t.Parallel()
+	w := newWitnesses()
+	for n := range 2 * maxFailing {
+		w.failed(turnKey{user: "USR-1", member: strconv.Itoa(n)})
+	}
+	if n := w.failing.Len(); n != maxFailing {
+		t.Errorf("%d failures are remembered, want %d", n, maxFailing)
+	}
+}
+
+// failInARow has five members fail, from n on.
+func (s *gateStory) failInARow(n int) (last transition) {
+	for i := range failedMembers {
+		last = s.answer(n+i, failure(mx.ServerFailed))
+	}
+	return last
+}
+
+// testify has a witness answer, which the gate must wish for.
+func (s *gateStory) testify(err error) transition {
+	s.t.Helper()
+	if ok, wait := s.gate.admits(s.now, 0); !ok {
+		s.t.Fatalf("no witness is asked; wait %s", wait)
+	}
+	k, ok := s.gate.witness(nobody)
+	if !ok {
+		s.t.Fatal("the probe is no witness")
+	}
+	s.gate.started(s.now)
+	if ok, wait := s.gate.admits(s.now, 1); ok || wait != 0 {
+		s.t.Fatalf("a call beside the witness: admitted %t, wait %s; want neither", ok, wait)
+	}
+	return s.gate.answered(s.now, s.now, k, err, true, even)
+}
+
+func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
+	t.Parallel()
+	t.Run("who is answered", func(t *testing.T) {
+		t.Parallel()
+		s := newGateStory(t, 64)
+		s.answer(100, nil)
+		if got := s.failInARow(0); got != unmoved || s.gate.open {
+			t.Fatal("opened, although a member was answered lately that could be asked")
+		}
+		if got := s.testify(nil); got != unmoved {
+			t.Errorf("transition %d, want none: the gate was never open", got)
+		}
+		if ok, _ := s.gate.admits(s.now, 0); !ok || s.gate.probes() {
+			t.Error("still in doubt although the witness was answered")
+		}
+	})
+	t.Run("who is not", func(t *testing.T) {
+		t.Parallel()
+		s := newGateStory(t, 64)
+		s.answer(100, nil)
+		s.failInARow(0)
+		if got := s.testify(failure(mx.Timeout)); got != opened || !s.gate.open {
+			t.Errorf("transition %d, want opened", got)
+		}
+	})
+	t.Run("who was not needed", func(t *testing.T) {
+		t.Parallel()
+		s := newGateStory(t, 64)
+		s.answer(100, nil)
+		s.failInARow(0)
+		s.answer(101, nil)
+		if s.gate.probes() {
+			t.Error("still in doubt although another member was answered")
+		}
+	})
+	t.Run("while MX says that it is down", func(t *testing.T) {
+		t.Parallel()
+		s := newGateStory(t, 64)
+		s.answer(100, nil)
+		s.failInARow(0)
+		if got := s.answer(7, failure(mx.Unavailable)); got != opened {
+			t.Errorf("transition %d, want opened", got)
+		}
+	})
+	t.Run("unless all are members that fail", func(t *testing.T) {
+		t.Parallel()
+		s := newGateStory(t, 64)
+		for n := range maxWitnesses {
+			s.answer(n, nil)
+			s.answer(n, failure(mx.ServerFailed))
+		}
+		s.answer(100, failure(mx.NotFound)) // so it is their own trouble, and nobody is met
+		if got := s.failInARow(200); got != opened {
+			t.Errorf("transition %d, want opened", got)
+		}
+	})
+}
+
+func TestGateIsNotOpenedByMembersThatFailByThemselves(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(100, nil)
+	s.failInARow(0)
+	s.testify(nil)
+	for range 3 {
+		if s.failInARow(0); s.gate.probes() {
+			t.Fatal("members that are known to fail while others are answered put MX in doubt")
+		}
+	}
+	for n := range failedMembers {
+		s.answer(n, nil) // they are well again
+	}
+	if s.failInARow(0); !s.gate.probes() {
+		t.Error("members that were well and fail again count for nothing")
+	}
+}
+
+func TestGateProbesWithAWitnessEveryOtherTime(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(100, nil)
+	s.answer(101, nil)
+	s.answer(1, failure(mx.Unavailable))
+	var got []string
+	for range 4 {
+		_, wait := s.gate.admits(s.now, 0)
+		s.now = s.now.Add(wait)
+		k, ok := s.gate.witness(nobody)
+		if !ok {
+			k = someone(1) // whose turn it is
+		}
+		got = append(got, k.member)
+		s.gate.started(s.now)
+		s.gate.answered(s.now, s.now, k, failure(mx.Unavailable), true, even)
+	}
+	if want := []string{"MBR-100", "MBR-1", "MBR-101", "MBR-1"}; !slices.Equal(got, want) {
+		t.Errorf("probed with %v, want %v", got, want)
+	}
+}
+
+func TestGateAsksAWitnessWhenAFullWindowStaysSilent(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(100, nil)
+	s.now = s.now.Add(2 * idleWindow)
+	for running := range firstWindow {
+		if ok, _ := s.gate.admits(s.now, running); !ok {
+			t.Fatalf("call %d is not admitted", running+1)
+		}
+		s.gate.started(s.now)
+	}
+	if ok, wait := s.gate.admits(s.now, firstWindow); ok || wait != silence {
+		t.Fatalf("beyond the window: admitted %t, wait %s; want to wait %s", ok, wait, silence)
+	}
+	s.now = s.now.Add(silence)
+	if ok, _ := s.gate.admits(s.now, firstWindow); !ok {
+		t.Fatal("nobody may be asked although the window was silent")
+	}
+	if got := s.testify(nil); got != unmoved {
+		t.Errorf("transition %d, want none", got)
+	}
+	if ok, _ := s.gate.admits(s.now, 2*firstWindow); !ok {
+		t.Error("the window is not wider, although MX answers others")
+	}
+	if ok, wait := s.gate.admits(s.now.Add(time.Minute), 64); ok || wait != 0 {
+		t.Errorf("beyond the limit: admitted %t, wait %s", ok, wait)
+	}
+}
