@@ -172,10 +172,23 @@ func (e *Event) AppendTo(b []byte) ([]byte, error) {
 }
 
 // Decode reads structured CloudEvents JSON as [Parse] does, without the way
-// through the SDK's type.
+// through the SDK's type. It is fastest, by far, for what [Event.Encode] wrote.
 func Decode(b []byte) (Event, error) {
+	if r, ok := canonical(b); ok {
+		return accept(&r, nil)
+	}
+	return general(b)
+}
+
+// general reads an event in whatever form JSON allows.
+func general(b []byte) (Event, error) {
 	var r received[Data]
 	err := r.unmarshal(b)
+	return accept(&r, err)
+}
+
+// accept makes an event of what was received; err is what reading it ended with.
+func accept(r *received[Data], err error) (Event, error) {
 	if err != nil && r.Type == "" {
 		return Event{}, err
 	}
@@ -189,7 +202,7 @@ func Decode(b []byte) (Event, error) {
 	if err != nil {
 		return Event{}, fmt.Errorf("decoding %s %s: %w", t, clip(r.ID), err)
 	}
-	return newEvent(t, &r)
+	return newEvent(t, r)
 }
 
 // Parse reads a CloudEvent about a member. Types, attributes and fields that

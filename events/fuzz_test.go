@@ -1,7 +1,10 @@
 package events_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -54,6 +57,35 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("Decode and Parse differ (-Decode +Parse):\n%s", diff)
 		}
 	})
+}
+
+// FuzzCanonical checks that what the canonical way takes says the same on the
+// general way. It begins with what was once on the wire, and with near misses.
+func FuzzCanonical(f *testing.F) {
+	paths, err := filepath.Glob(filepath.Join(goldenDir, "member.*.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range paths {
+		indented, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := json.Compact(&b, indented); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Bytes())
+	}
+	full := encoded(f, fullEvent(f))
+	for _, table := range []map[string][]string{nearlyCanonical(), canonicalToo()} {
+		for old, edits := range table {
+			for _, with := range edits {
+				f.Add([]byte(strings.Replace(full, old, with, 1)))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) { wantReadAlike(t, b) })
 }
 
 // FuzzParseSubject checks that a subject that is read names safe tokens only,
