@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"sync"
 
@@ -57,7 +58,9 @@ type serving struct {
 // serveWith runs the service until ctx ends. It calls up just before work
 // begins; commands may be sent then.
 func serveWith(ctx context.Context, c config, log *slog.Logger, up func(serving) error) (err error) {
-	debug.SetGCPercent(gcPercent)
+	if _, set := os.LookupEnv("GOGC"); !set { // Who sets it has measured.
+		debug.SetGCPercent(gcPercent)
+	}
 	health := observe.NewHealth(readinessChecks()...)
 	registry := observe.NewRegistry()
 	port, err := observe.Listen(ctx, c.Observe.HTTPAddr, observe.Handler(health, registry, log), log)

@@ -11,8 +11,8 @@ import (
 // three seconds below twenty requests, and notice its return within half a
 // second.
 const (
-	firstWindow   = 8                      // calls in flight at first and after an outage; each good answer adds windowGrowth
-	windowGrowth  = 3                      // so the window quadruples every round trip: 64 after two, 512 after three
+	firstWindow   = 8                      // calls in flight at first and after an outage; each good answer doubles them
+	windowGrowth  = 3                      // what it adds after an outage: fourfold every round trip, 64 after two
 	idleWindow    = time.Second            // without an answer for so long, begin with firstWindow again
 	silence       = time.Second            // a full window without a good answer for so long may be some members' trouble
 	failedMembers = 5                      // different members that fail in a row before MX itself is blamed
@@ -35,6 +35,7 @@ const (
 type gate struct {
 	limit  int // MX_MAX_IN_FLIGHT
 	window int
+	weak   bool // there was an outage since the window was last as wide as the limit
 
 	failing  []turnKey // different members that failed since the last good answer, save those that fail by themselves
 	lastGood time.Time // last answer of any kind that was good for the gate
@@ -42,7 +43,6 @@ type gate struct {
 
 	witnesses witnesses
 	doubting  bool      // enough members fail for MX to be blamed, and a witness is asked first
-	silent    bool      // likewise, but they fill the window and wait
 	testified bool      // the last probe was a witness
 	begun     time.Time // the last call
 
@@ -83,7 +83,7 @@ func (g *gate) admits(now time.Time, running int) (ok bool, wait time.Duration) 
 	if quiet < silence {
 		return false, silence - quiet
 	}
-	g.doubting, g.silent, g.probeAt = true, true, now
+	g.doubting, g.probeAt = true, now
 	return true, 0
 }
 
@@ -177,13 +177,10 @@ func (g *gate) alive(now time.Time, k turnKey, probe bool) transition {
 	g.witnesses.answered(k)
 	g.lastGood = now
 	g.failing = g.failing[:0]
-	if g.silent {
-		g.window *= 2 // as if the window had been answered
-	}
-	g.doubting, g.silent = false, false
+	g.doubting = false
 	switch {
 	case !g.open:
-		g.window = min(g.window+windowGrowth, g.limit)
+		g.widen()
 	case probe:
 		g.open, g.refused = false, false
 		g.window = min(firstWindow, g.limit)
@@ -192,10 +189,21 @@ func (g *gate) alive(now time.Time, k turnKey, probe bool) transition {
 	return unmoved
 }
 
+// widen lets more calls be in flight after a good answer: soon as many as there
+// may be, unless MX has just come back, with everybody waiting for it.
+func (g *gate) widen() {
+	more := g.window
+	if g.weak {
+		more = windowGrowth
+	}
+	g.window = min(g.window+more, g.limit)
+	g.weak = g.weak && g.window < g.limit
+}
+
 // shut opens the breaker, or keeps it open after a probe failed.
 func (g *gate) shut(now time.Time, refused bool, retryAfter time.Duration, jitter float64) transition {
 	t := unmoved
-	g.doubting, g.silent = false, false
+	g.doubting, g.weak = false, true
 	wait := firstProbe
 	switch {
 	case !g.open || g.refused != refused:

@@ -287,14 +287,22 @@ func (s *gateStory) answerAll() int {
 	return n
 }
 
-func TestGateOpensItsWindowFourfoldEachRoundTrip(t *testing.T) {
+func TestGateOpensItsWindowAtOnceButFourfoldEachRoundTripAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	s := newGateStory(t, 600)
-	for trip, want := range []int{8, 32, 128, 512, 600, 600} {
-		if got := s.answerAll(); got != want {
-			t.Errorf("round trip %d: %d calls in flight, want %d", trip+1, got, want)
+	trips := func(when string, all ...int) {
+		for trip, want := range all {
+			if got := s.answerAll(); got != want {
+				t.Errorf("%s, round trip %d: %d calls in flight, want %d", when, trip+1, got, want)
+			}
 		}
 	}
+	trips("at the start", 8, 600, 600)
+	s.answer(1, failure(mx.Unavailable))
+	s.probe(nil)
+	trips("after an outage", 8, 32, 128, 512, 600, 600)
+	s.now = s.now.Add(2 * idleWindow)
+	trips("after silence", 8, 600)
 }
 
 func TestGateWindowBeginsAgainAfterAnOutageAndAfterIdleness(t *testing.T) {
