@@ -56,8 +56,10 @@ func (s *Service) serve(ctx context.Context, t *turn, c *call) {
 	}
 	jobs := slices.Concat(cy.serving, cy.wishing)
 	cy.serving, cy.wishing = nil, nil
-	if len(jobs) == 0 {
-		jobs = s.desk.claim(t) // it failed before any read: nothing can go on for those who wait either
+	if len(jobs) == 0 || classify(err) == blameMember && asCallError(err) != nil {
+		// Nothing can go on for those who wait either: it failed before any read, or
+		// the member has to be left alone for a while.
+		jobs = append(jobs, s.desk.claim(t)...)
 	}
 	s.fail(jobs, cy.key, err)
 }

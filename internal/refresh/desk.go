@@ -19,6 +19,9 @@ const cyclesPerCall = 2
 // is the background lane's.
 const backgroundShare = 8
 
+// ailingShare: members that fail by themselves have one in so many calls to MX.
+const ailingShare = 4
+
 // parkTime is how long jobs in hand wait for an outage to end before they are
 // handed back, so that another worker, whose way to MX may be fine, can have them.
 const parkTime = 5 * time.Second
@@ -38,6 +41,7 @@ type turn struct {
 	waiting []*Job
 	running bool
 	queued  bool // stands in the ready queue of lane
+	ailing  bool // its member failed by itself when the turn was made
 	lane    Lane
 	errand  *errand // set: no member's turn but one call to MX for somebody else
 }
@@ -61,6 +65,7 @@ type desk struct {
 	cycles  int                // cycles that run, those that are past their call to MX included
 	wanting []chan struct{}    // cycles that need to ask again, in order
 	errands map[*turn]struct{} // those that have not begun
+	ailing  int                // turns that are
 	hand    int                // jobs, and errands, waiting or being served
 	closed  bool
 	alarm   *time.Timer
@@ -78,6 +83,7 @@ func newDesk(ctx context.Context, cfg *Config, now func() time.Time, jitter func
 		errands: make(map[*turn]struct{}),
 		moved:   make(chan struct{}),
 	}
+	d.gate.busy = d.busy
 	if cfg.RateLimit > 0 {
 		// A burst of a twentieth of a second's worth keeps the limit over any longer time.
 		d.limiter = rate.NewLimiter(rate.Limit(cfg.RateLimit), max(1, int(cfg.RateLimit/20)))
@@ -85,29 +91,48 @@ func newDesk(ctx context.Context, cfg *Config, now func() time.Time, jitter func
 	return d
 }
 
-// submit takes a job in hand and reports whether it did: not after close.
-func (d *desk) submit(j *Job, k turnKey) bool {
+// submit takes a job in hand, or returns why not: errStopping after close,
+// errCrowded for a member that fails by itself when there are enough of those.
+func (d *desk) submit(j *Job, k turnKey) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return false
+	switch {
+	case d.closed:
+		return errStopping
+	case d.crowded() && d.turns[k] == nil && d.gate.witnesses.alone(k):
+		return errCrowded
 	}
 	d.hand++
 	d.enqueue(j, k)
 	d.pump()
-	return true
+	return nil
 }
+
+// crowded reports whether members that fail by themselves have their share of the
+// calls to MX. Reads that hang would leave no other a place.
+func (d *desk) crowded() bool { return d.ailing*ailingShare >= d.gate.limit }
 
 // enqueue puts a job that is in hand into its turn's queue. d.mu is held.
 func (d *desk) enqueue(j *Job, k turnKey) {
 	t := d.turns[k]
 	if t == nil {
-		t = &turn{key: k, lane: Background}
+		t = &turn{key: k, lane: Background, ailing: d.gate.witnesses.alone(k)}
 		d.turns[k] = t
+		if t.ailing {
+			d.ailing++
+		}
 	}
 	t.waiting = append(t.waiting, j)
 	if !t.running {
 		d.line(t, j.Lane)
+	}
+}
+
+// forget ends a turn that has nothing to do. d.mu is held.
+func (d *desk) forget(t *turn) {
+	delete(d.turns, t.key)
+	if t.ailing {
+		d.ailing--
 	}
 }
 
@@ -154,7 +179,7 @@ func (d *desk) next() (*turn, *call) {
 		d.wake(wait)
 		return nil, nil
 	}
-	if k, ok := d.gate.witness(d.busy); ok {
+	if k, ok := d.gate.witness(); ok {
 		return d.testify(now, k)
 	}
 	lane, i := d.candidate(lane)
@@ -203,7 +228,8 @@ func (d *desk) chooseLane() (Lane, bool) {
 	return 0, false
 }
 
-func (d *desk) busy(k turnKey) bool { return d.turns[k] != nil }
+// busy reports whether MX is being asked about k. d.mu is held.
+func (d *desk) busy(k turnKey) bool { return d.turns[k] != nil && d.turns[k].running }
 
 // candidate returns where the turn stands that is to start: the first of lane or,
 // to probe with, a promising one if there is any.
@@ -238,7 +264,7 @@ func (d *desk) finish(t *turn, c *call) {
 		return
 	}
 	if len(t.waiting) == 0 {
-		delete(d.turns, t.key)
+		d.forget(t)
 		return
 	}
 	lane := Background
@@ -328,7 +354,7 @@ func (d *desk) parked() []*Job {
 // drop empties every queue but that of keep, which stands in no lane then. d.mu is held.
 func (d *desk) drop(keep *turn) []*Job {
 	var out []*Job
-	for k, t := range d.turns {
+	for _, t := range d.turns {
 		if t == keep {
 			t.queued = false
 			continue
@@ -336,7 +362,7 @@ func (d *desk) drop(keep *turn) []*Job {
 		out = append(out, t.waiting...)
 		t.waiting, t.queued = nil, false
 		if !t.running {
-			delete(d.turns, k)
+			d.forget(t)
 		}
 	}
 	for t := range d.errands {
@@ -389,7 +415,7 @@ func (d *desk) suspended() bool {
 func (d *desk) friendless() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return (d.gate.open || d.asking >= d.gate.window) && !d.gate.witnesses.known()
+	return (d.gate.open || d.asking >= d.gate.window) && !d.gate.witnesses.known(d.busy)
 }
 
 // acquaint makes members witnesses of whom it is not known how MX answers for them.

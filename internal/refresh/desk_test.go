@@ -65,6 +65,9 @@ func newOffice(t *testing.T, cfg Config) *office {
 	return o
 }
 
+// submit reports whether the job was taken in hand.
+func (o *office) submit(j *Job, k turnKey) bool { return o.desk.submit(j, k) == nil }
+
 // quit closes the desk and waits for its cycles.
 func (o *office) quit() (unbegun []*Job) {
 	unbegun = o.close()
@@ -290,7 +293,7 @@ func TestDeskAsksNoSecondTimeInACycleOnceMXIsDown(t *testing.T) {
 		o := newOffice(t, Config{MaxInFlight: 1})
 		o.answer = func(k turnKey) error {
 			if k == someone(2) {
-				return failure(mx.Unavailable)
+				return failure(mx.RateLimited)
 			}
 			return nil
 		}
@@ -299,7 +302,7 @@ func TestDeskAsksNoSecondTimeInACycleOnceMXIsDown(t *testing.T) {
 			if c.key != someone(1) {
 				return nil
 			}
-			first = c.begin(ctx) // its place is taken by the other member, whose answer is 503
+			first = c.begin(ctx) // its place is taken by the other member, whose answer is 429
 			return nil
 		}
 		o.submit(job(Interactive), someone(1))

@@ -55,6 +55,8 @@ func asCallError(err error) *mx.CallError {
 // Errors that end a cycle without an answer of MX.
 var (
 	errSuspended = errors.New("mx is not being asked at the moment")
+	errCrowded   = errors.New("mx did not answer for this member, and others like it are being tried")
+	errStopping  = errors.New("stopping")
 	errContended = errors.New("the member's events kept changing under the read")
 	errHeld      = errors.New("deletions are held back")
 	errPanicked  = errors.New("handling panicked")
@@ -92,6 +94,8 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 		return retry(s.spread(heldDelay, heldDelay, 1))
 	case errors.Is(err, errSuspended):
 		return retry(grow(outageDelay, outageDelayMax))
+	case errors.Is(err, errCrowded):
+		return retry(grow(memberDelay, memberDelayMax))
 	case errors.Is(err, ErrTooLarge):
 		return s.blameMember(j, err)
 	case asCallError(err) == nil:

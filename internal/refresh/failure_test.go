@@ -236,6 +236,29 @@ func TestMembersThatFailTogetherKeepNobodyWaiting(t *testing.T) {
 	}
 }
 
+func TestCommandsThatWaitWhileAReadFailsAreLeftAloneWithTheirMember(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{})
+	k := r.AddMember(status("CONNECTED"))
+	r.Inject(mxsim.Fault{Kind: mxsim.FaultLatency, Member: k.Member(), Delay: time.Second})
+	r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Member: k.Member(), Status: 500})
+	c := events.Command{User: k.User(), Member: k.Member()}
+	r.Publish(c)
+	r.Until("it is read", func() bool { return r.Sim.Stats().InFlight == 1 })
+	for range 5 {
+		r.Publish(c)
+	}
+	w := r.Workers[0]
+	r.Until("the others wait", func() bool { return w.Service.Flow().Hand == 6 })
+	r.Until("all are handed back", func() bool { return w.Service.Flow().Hand == 0 })
+	if n := r.Reads(k); n != 1 {
+		t.Errorf("%d reads of a member that fails, without a pause; want 1", n)
+	}
+	r.Sim.ClearFaults()
+	r.WaitIdle()
+	wantTypes(t, r, k, events.TypeConnected)
+}
+
 func TestAnOutageUsesUpNoCommandAndIsNotHammered(t *testing.T) {
 	t.Parallel()
 	for name, code := range map[string]int{"503": 503, "429": 429, "401": 401, "403": 403, "406": 406, "500": 500} {

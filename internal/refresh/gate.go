@@ -42,9 +42,10 @@ type gate struct {
 	lastOK   time.Time // when the latest read began that got 200
 
 	witnesses witnesses
-	doubting  bool      // enough members fail for MX to be blamed, and a witness is asked first
-	testified bool      // the last probe was a witness
-	begun     time.Time // the last call
+	busy      func(turnKey) bool // is MX being asked about this member? Then it is no witness
+	doubting  bool               // enough members fail for MX to be blamed, and a witness is asked first
+	testified bool               // the last probe was a witness
+	begun     time.Time          // the last call
 
 	open     bool
 	refused  bool // open because MX refuses us, rather than because it is down
@@ -55,17 +56,24 @@ type gate struct {
 }
 
 func newGate(limit int) gate {
-	return gate{limit: limit, window: min(firstWindow, limit), witnesses: newWitnesses()}
+	return gate{
+		limit: limit, window: min(firstWindow, limit), witnesses: newWitnesses(),
+		busy: func(turnKey) bool { return false },
+	}
 }
 
 // admits reports whether another call may start when running are in flight.
 // When it may not, wait tells how long until a probe is due; 0: when a call ends.
 func (g *gate) admits(now time.Time, running int) (ok bool, wait time.Duration) {
 	if g.probes() {
-		if g.probing || g.doubting && running >= g.limit {
+		if g.doubting && running >= g.limit {
 			return false, 0
 		}
-		if d := g.probeAt.Sub(now); d > 0 {
+		due := g.probeAt
+		if g.probing {
+			due = g.begun.Add(slowProbes) // Others are asked while it hangs.
+		}
+		if d := due.Sub(now); d > 0 {
 			return false, d
 		}
 		return true, 0
@@ -73,7 +81,7 @@ func (g *gate) admits(now time.Time, running int) (ok bool, wait time.Duration) 
 	if running == 0 && now.Sub(g.lastGood) > idleWindow {
 		g.window = min(firstWindow, g.limit)
 	}
-	if running < g.window || running >= g.limit || !g.witnesses.known() {
+	if running < g.window || running >= g.limit || !g.witnesses.known(g.busy) {
 		return running < g.window, 0
 	}
 	quiet := now.Sub(g.begun)
@@ -91,15 +99,14 @@ func (g *gate) admits(now time.Time, running int) (ok bool, wait time.Duration) 
 func (g *gate) probes() bool { return g.open || g.doubting }
 
 // witness returns whom to probe with instead of the member whose turn it is, if
-// anybody: none that is busy, whose own jobs may be in trouble. Every other probe
-// is a witness: the turns that wait may all be of members that fail by themselves,
-// and so may the witnesses.
-func (g *gate) witness(busy func(turnKey) bool) (turnKey, bool) {
+// anybody. Every other probe is a witness: the turns that wait may all be of
+// members that fail by themselves, and so may the witnesses.
+func (g *gate) witness() (turnKey, bool) {
 	g.testified = g.doubting || g.open && !g.testified
 	if !g.testified {
 		return turnKey{}, false
 	}
-	k, ok := g.witnesses.next(busy)
+	k, ok := g.witnesses.next(g.busy)
 	g.testified = ok
 	return k, ok
 }
@@ -140,35 +147,39 @@ func (g *gate) answered(now, began time.Time, k turnKey, err error, probe bool, 
 	case blameUs:
 		return g.shut(now, true, call.RetryAfter, jitter)
 	case blameMX:
+		if call.Kind == mx.Unavailable && call.RetryAfter == 0 {
+			return g.failed(now, k, call, 1, probe, jitter)
+		}
 		return g.shut(now, false, call.RetryAfter, jitter)
 	case blameMember:
 		if answersWell(call.Kind) {
 			return g.alive(now, k, probe)
 		}
-		return g.failed(now, k, call.RetryAfter, probe, jitter)
+		return g.failed(now, k, call, failedMembers, probe, jitter)
 	case blameOurStop:
 		return unmoved
 	}
 	return unmoved
 }
 
-// failed notes that MX did not answer for k, which may be k's trouble or its own.
-func (g *gate) failed(now time.Time, k turnKey, retryAfter time.Duration, probe bool, jitter float64) transition {
+// failed notes that MX did not answer for k. That is MX's trouble, and not k's own,
+// when as many as enough fail in a row and a witness is not answered either.
+func (g *gate) failed(now time.Time, k turnKey, call *mx.CallError, enough int, probe bool, jitter float64) transition {
 	alone := g.witnesses.failed(k)
 	switch {
 	case g.probes() && probe:
-		return g.shut(now, g.refused, retryAfter, jitter)
-	case g.probes(), alone, slices.Contains(g.failing, k):
+		return g.shut(now, g.refused && call.Kind != mx.Unavailable, call.RetryAfter, jitter)
+	case g.probes(), alone, enough > 1 && slices.Contains(g.failing, k):
 		return unmoved
 	}
-	if g.failing = append(g.failing, k); len(g.failing) < failedMembers {
+	if g.failing = append(g.failing, k); len(g.failing) < enough {
 		return unmoved
 	}
-	if g.witnesses.known() {
+	if g.witnesses.known(g.busy) {
 		g.doubting, g.probeAt = true, now
 		return unmoved
 	}
-	return g.shut(now, false, retryAfter, jitter)
+	return g.shut(now, false, call.RetryAfter, jitter)
 }
 
 // alive notes that MX answers. Only a probe closes the breaker: an answer to a

@@ -49,8 +49,8 @@ func (s *gateStory) probe(err error) (waited time.Duration, t transition) {
 		}
 	}
 	s.gate.started(s.now)
-	if ok, wait := s.gate.admits(s.now, 1); ok || wait != 0 {
-		s.t.Fatalf("a second call beside the probe: admitted %t, wait %s; want neither", ok, wait)
+	if ok, wait := s.gate.admits(s.now, 1); ok || wait != slowProbes {
+		s.t.Fatalf("a second call beside the probe: admitted %t, wait %s; want to wait %s", ok, wait, slowProbes)
 	}
 	return wait, s.gate.answered(s.now, s.now, someone(99), err, true, even)
 }
@@ -298,7 +298,7 @@ func TestGateOpensItsWindowAtOnceButFourfoldEachRoundTripAfterAnOutage(t *testin
 		}
 	}
 	trips("at the start", 8, 600, 600)
-	s.answer(1, failure(mx.Unavailable))
+	s.answer(1, failure(mx.RateLimited))
 	s.probe(nil)
 	trips("after an outage", 8, 32, 128, 512, 600, 600)
 	s.now = s.now.Add(2 * idleWindow)
@@ -321,7 +321,7 @@ func TestGateWindowBeginsAgainAfterAnOutageAndAfterIdleness(t *testing.T) {
 	t.Run("outage", func(t *testing.T) {
 		t.Parallel()
 		s := grown(t)
-		s.answer(1, failure(mx.Unavailable))
+		s.answer(1, failure(mx.RateLimited))
 		s.probe(nil)
 		if got := s.answerAll(); got != firstWindow {
 			t.Errorf("%d calls in flight, want %d", got, firstWindow)

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -102,6 +103,54 @@ func TestDeskKeepsAPromisingJobToProbeWith(t *testing.T) {
 		}
 		if !o.flow().Promising {
 			t.Error("the one that was kept is not the promising one")
+		}
+		o.quit()
+	})
+}
+
+func TestDeskGivesMembersThatFailByThemselvesAShareOfTheCalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 16
+		o := newOffice(t, Config{MaxInFlight: limit})
+		hang := false
+		o.answer = func(k turnKey) error {
+			err := troubled(k)
+			if err != nil && hang {
+				<-time.After(10 * time.Second)
+			}
+			return err
+		}
+		for n := range 50 {
+			o.submit(job(Interactive), someone(n))
+			<-time.After(time.Second)
+			o.submit(job(Interactive), someone(500+n))
+			<-time.After(time.Second)
+		}
+		hang = true
+		taken := 0
+		for n := range 50 {
+			switch err := o.desk.submit(job(Interactive), someone(n)); {
+			case err == nil:
+				taken++
+			case !errors.Is(err, errCrowded):
+				t.Fatal(err)
+			}
+		}
+		if taken != limit/ailingShare {
+			t.Errorf("%d members that hang were taken in hand, want %d", taken, limit/ailingShare)
+		}
+		if err := o.desk.submit(job(Interactive), someone(0)); err != nil {
+			t.Errorf("another job of a member in hand: %v", err)
+		}
+		began := time.Now()
+		o.submit(job(Interactive), someone(200))
+		if o.wait(t, someone(200)); time.Since(began) > time.Second {
+			t.Errorf("another member was served after %s", time.Since(began))
+		}
+		<-time.After(time.Minute)
+		if o.ailing != 0 {
+			t.Errorf("%d failing members in hand when all are served", o.ailing)
 		}
 		o.quit()
 	})

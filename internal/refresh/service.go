@@ -79,11 +79,16 @@ func New(cfg Config, deps Deps) *Service {
 func (s *Service) Submit(j *Job) {
 	s.metrics.taken[j.Source].Inc()
 	s.tracing.take(j)
-	if !s.desk.submit(j, j.turn()) {
-		v := Verdict{Disposition: Return, Reason: "stopping"}
-		s.tracing.settled(j, v, outcomeReturned)
-		j.Settle(v)
+	err := s.desk.submit(j, j.turn())
+	if err == nil {
+		return
 	}
+	v := Verdict{Disposition: Return, Reason: err.Error()}
+	if errors.Is(err, errCrowded) {
+		v = s.dispose(j, err)
+	}
+	s.tracing.settled(j, v, s.metrics.settled(j, v))
+	j.Settle(v)
 }
 
 // Flow tells whoever fetches jobs how things stand.

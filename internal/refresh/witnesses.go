@@ -74,9 +74,9 @@ func (w *witnesses) meet(k turnKey, now time.Time) {
 	w.oldest = (w.oldest + 1) % maxWitnesses
 }
 
-// known reports whether there is somebody to ask, busy or not.
-func (w *witnesses) known() bool {
-	return slices.ContainsFunc(w.met, func(k turnKey) bool { return !w.alone(k) })
+// known reports whether next has somebody.
+func (w *witnesses) known(busy func(turnKey) bool) bool {
+	return slices.ContainsFunc(w.met, func(k turnKey) bool { return !w.alone(k) && !busy(k) })
 }
 
 // next returns one member after the other to ask whether MX answers; false when

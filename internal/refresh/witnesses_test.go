@@ -101,13 +101,13 @@ func (s *gateStory) testify(err error) transition {
 	if ok, wait := s.gate.admits(s.now, 0); !ok {
 		s.t.Fatalf("no witness is asked; wait %s", wait)
 	}
-	k, ok := s.gate.witness(nobody)
+	k, ok := s.gate.witness()
 	if !ok {
 		s.t.Fatal("the probe is no witness")
 	}
 	s.gate.started(s.now)
-	if ok, wait := s.gate.admits(s.now, 1); ok || wait != 0 {
-		s.t.Fatalf("a call beside the witness: admitted %t, wait %s; want neither", ok, wait)
+	if ok, wait := s.gate.admits(s.now, 1); ok || wait != slowProbes {
+		s.t.Fatalf("a call beside the witness: admitted %t, wait %s; want to wait %s", ok, wait, slowProbes)
 	}
 	return s.gate.answered(s.now, s.now, k, err, true, even)
 }
@@ -147,12 +147,36 @@ func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
 			t.Error("still in doubt although another member was answered")
 		}
 	})
-	t.Run("while MX says that it is down", func(t *testing.T) {
+	t.Run("when one member gets 503", func(t *testing.T) {
+		t.Parallel()
+		s := newGateStory(t, 64)
+		s.answer(100, nil)
+		if s.answer(1, failure(mx.Unavailable)) == opened {
+			t.Fatal("opened, although a member was answered lately that could be asked")
+		}
+		s.testify(nil)
+		if s.answer(1, failure(mx.Unavailable)); s.gate.probes() {
+			t.Error("MX is in doubt for a member that is known to fail by itself")
+		}
+		s.answer(2, failure(mx.Unavailable))
+		if got := s.testify(failure(mx.Unavailable)); got != opened {
+			t.Errorf("transition %d when the witness gets 503 too, want opened", got)
+		}
+	})
+	t.Run("but not when MX says how long it is down", func(t *testing.T) {
+		t.Parallel()
+		s := newGateStory(t, 64)
+		s.answer(100, nil)
+		if got := s.answer(1, &mx.CallError{Kind: mx.Unavailable, RetryAfter: time.Minute}); got != opened {
+			t.Errorf("transition %d, want opened", got)
+		}
+	})
+	t.Run("unless MX says meanwhile that it is too much", func(t *testing.T) {
 		t.Parallel()
 		s := newGateStory(t, 64)
 		s.answer(100, nil)
 		s.failInARow(0)
-		if got := s.answer(7, failure(mx.Unavailable)); got != opened {
+		if got := s.answer(7, failure(mx.RateLimited)); got != opened {
 			t.Errorf("transition %d, want opened", got)
 		}
 	})
@@ -168,6 +192,30 @@ func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
 			t.Errorf("transition %d, want opened", got)
 		}
 	})
+}
+
+func TestGateAsksOthersWhileAProbeHangs(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(1, failure(mx.RateLimited))
+	for n := range 3 {
+		_, wait := s.gate.admits(s.now, n)
+		if n > 0 && wait != slowProbes {
+			t.Errorf("probe %d comes %s after the one that hangs, want %s", n+1, wait, slowProbes)
+		}
+		s.now = s.now.Add(wait)
+		if ok, _ := s.gate.admits(s.now, n); !ok {
+			t.Fatalf("probe %d is not admitted", n+1)
+		}
+		s.gate.started(s.now)
+	}
+	if got := s.gate.answered(s.now, s.now, someone(9), nil, true, even); got != closed {
+		t.Errorf("transition %d by the one that is answered, want closed", got)
+	}
+	s.gate.answered(s.now, s.now, someone(8), failure(mx.Timeout), true, even)
+	if s.gate.probes() {
+		t.Error("one that hung until then opened the gate again")
+	}
 }
 
 func TestGateIsNotOpenedByMembersThatFailByThemselves(t *testing.T) {
@@ -194,12 +242,12 @@ func TestGateProbesWithAWitnessEveryOtherTime(t *testing.T) {
 	s := newGateStory(t, 64)
 	s.answer(100, nil)
 	s.answer(101, nil)
-	s.answer(1, failure(mx.Unavailable))
+	s.answer(1, failure(mx.RateLimited))
 	var got []string
 	for range 4 {
 		_, wait := s.gate.admits(s.now, 0)
 		s.now = s.now.Add(wait)
-		k, ok := s.gate.witness(nobody)
+		k, ok := s.gate.witness()
 		if !ok {
 			k = someone(1) // whose turn it is
 		}
