@@ -19,7 +19,8 @@ const cyclesPerCall = 2
 // is the background lane's.
 const backgroundShare = 8
 
-// ailingShare: members that fail by themselves have one in so many calls to MX.
+// ailingShare: members that fail by themselves have one in so many calls to MX, and
+// more only as long as half of all calls are free.
 const ailingShare = 4
 
 // parkTime is how long jobs in hand wait for an outage to end before they are
@@ -108,9 +109,12 @@ func (d *desk) submit(j *Job, k turnKey) error {
 	return nil
 }
 
-// crowded reports whether members that fail by themselves have their share of the
-// calls to MX. Reads that hang would leave no other a place.
-func (d *desk) crowded() bool { return d.ailing*ailingShare >= d.gate.limit }
+// crowded reports whether members that fail by themselves have their share, while
+// half of the calls that there may be are under way. Reads that hang would leave no
+// other a place.
+func (d *desk) crowded() bool {
+	return d.ailing*ailingShare >= d.gate.limit && 2*d.asking >= d.gate.limit
+}
 
 // enqueue puts a job that is in hand into its turn's queue. d.mu is held.
 func (d *desk) enqueue(j *Job, k turnKey) {

@@ -92,10 +92,8 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 		return retry(grow(busDelay, busDelayMax))
 	case errors.Is(err, errHeld):
 		return retry(s.spread(heldDelay, heldDelay, 1))
-	case errors.Is(err, errSuspended):
+	case errors.Is(err, errSuspended), errors.Is(err, errCrowded):
 		return retry(grow(outageDelay, outageDelayMax))
-	case errors.Is(err, errCrowded):
-		return retry(grow(memberDelay, memberDelayMax))
 	case errors.Is(err, ErrTooLarge):
 		return s.blameMember(j, err)
 	case asCallError(err) == nil:
