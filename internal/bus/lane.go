@@ -31,7 +31,7 @@ const (
 )
 
 // lane fetches the messages of one durable consumer, as many as may be in hand,
-// and none while MX may not be asked.
+// and while MX may not be asked only until there is one to probe it with.
 //
 // It asks with one Fetch after the other. The client's Consume would keep asking
 // by itself, but can stop for two heartbeats when all messages it asked for are

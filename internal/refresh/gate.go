@@ -25,8 +25,8 @@ const (
 )
 
 // gate decides whether MX may be asked: a circuit breaker that probes with one
-// call at a time, and a window of calls in flight that opens quickly while
-// answers are good. It is guarded by the desk's lock.
+// call, or one a second while they hang, and a window of calls in flight that
+// opens quickly while answers are good. It is guarded by the desk's lock.
 //
 // A general breaker does not fit: one member's failures must not open it however
 // often they come, nor those of a whole bank; five members' must, when a witness,
