@@ -239,13 +239,21 @@ func (d *desk) busy(k turnKey) bool { return d.turns[k] != nil && d.turns[k].run
 // to probe with, a promising one if there is any.
 func (d *desk) candidate(lane Lane) (Lane, int) {
 	if d.gate.open {
-		for _, l := range []Lane{Interactive, Background} {
-			if i := slices.IndexFunc(d.ready[l], func(t *turn) bool { return t.queued && t.lane == l && d.promising(t) }); i >= 0 {
-				return l, i
-			}
+		if l, i := d.findPromising(); i >= 0 {
+			return l, i
 		}
 	}
 	return lane, 0
+}
+
+// findPromising returns where the first promising turn stands; -1: there is none.
+func (d *desk) findPromising() (Lane, int) {
+	for _, l := range []Lane{Interactive, Background} {
+		if i := slices.IndexFunc(d.ready[l], func(t *turn) bool { return t.queued && t.lane == l && d.promising(t) }); i >= 0 {
+			return l, i
+		}
+	}
+	return 0, -1
 }
 
 // promising reports whether a turn is good to probe with: nothing is known
@@ -402,8 +410,8 @@ func (d *desk) flow() Flow {
 	defer d.mu.Unlock()
 	f := Flow{Suspended: d.gate.open, Hand: d.hand, Moved: d.moved}
 	if f.Suspended {
-		lane, i := d.candidate(Interactive)
-		f.Promising = i < len(d.ready[lane]) && d.promising(d.ready[lane][i])
+		_, i := d.findPromising()
+		f.Promising = i >= 0
 	}
 	return f
 }
