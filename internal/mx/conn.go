@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -31,10 +32,15 @@ type conn struct {
 	reader   *bufio.Reader // of an allowance
 	request  bytes.Buffer
 	allowed  int64 // how many bytes of this answer may still be read
+	late     bool  // the deadline passed while an answer was awaited
 	one      [1]byte
 
-	idleSince int    // in ticks of the pool
-	interrupt func() // breaks off whatever c is at; the only thing that others may call meanwhile
+	idleSince int // in ticks of the pool
+
+	mu      sync.Mutex      // guards the rest, and the socket's deadline
+	bound   bool            // a request has c
+	watched <-chan struct{} // Done of the context that breaks c off while it is bound; nil: none does
+	unwatch func() bool
 }
 
 func newConn(raw net.Conn) *conn {
@@ -44,9 +50,61 @@ func newConn(raw net.Conn) *conn {
 	}
 	c := &conn{Conn: s, socket: s}
 	c.reader = bufio.NewReaderSize(allowance{c}, readBuffer)
-	// A deadline that has passed ends reading and writing at once. It stays: c is not used again.
-	c.interrupt = func() { _ = raw.SetDeadline(time.Unix(1, 0)) }
 	return c
+}
+
+// bind gives c to a request, which is broken off when ctx ends or its deadline passes. An error means that c is of no use.
+//
+// Contexts that end together share one Done, so while requests come with those of a service's own making, c goes on
+// being watched, and nothing has to be set up for each.
+func (c *conn) bind(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bound = true
+	if done := ctx.Done(); done != c.watched {
+		c.stopWatching()
+		c.watched = done
+		if done != nil {
+			c.unwatch = context.AfterFunc(ctx, func() { c.interrupt(done) })
+		}
+	}
+	deadline, _ := ctx.Deadline() // Without one, that of an earlier request is lifted.
+	if err := c.socket.SetDeadline(deadline); err != nil {
+		return err
+	}
+	return ctx.Err() // Asked last: should it end after this, interrupt has yet to come.
+}
+
+// interrupt breaks off whatever c is at, if it is at a request of the context whose Done has closed.
+func (c *conn) interrupt(done <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bound && c.watched == done {
+		_ = c.socket.SetDeadline(time.Unix(1, 0)) // Reading and writing end at once.
+	}
+}
+
+// unbind takes c from its request.
+func (c *conn) unbind() {
+	c.mu.Lock()
+	c.bound = false
+	c.mu.Unlock()
+}
+
+// stopWatching has no context break c off any more. c.mu is held.
+func (c *conn) stopWatching() {
+	if c.unwatch != nil {
+		c.unwatch()
+	}
+	c.watched, c.unwatch = nil, nil
+}
+
+// Close closes the connection.
+func (c *conn) Close() error {
+	c.mu.Lock()
+	c.stopWatching()
+	c.mu.Unlock()
+	return c.Conn.Close()
 }
 
 func (c *conn) handshake(ctx context.Context, config *tls.Config) error {
@@ -64,23 +122,37 @@ func (a allowance) Read(p []byte) (int, error) {
 	}
 	n, err := a.Conn.Read(p[:min(int64(len(p)), a.allowed)])
 	a.allowed -= int64(n)
+	a.late = errors.Is(err, os.ErrDeadlineExceeded)
 	return n, err
 }
 
-// exchange sends r and reads the header of the answer, passing over those that are only provisional (1xx).
-func (c *conn) exchange(r *http.Request) (*http.Response, error) {
+// exchange sends r and reads the header of the answer, passing over those that are only provisional (1xx). A plain answer
+// goes to room, unless that is nil.
+func (c *conn) exchange(r *http.Request, room *reply) (*http.Response, error) {
 	c.allowed = maxHeaderBytes
 	c.request.Reset()
 	writeRequest(&c.request, r)
 	if _, err := c.Write(c.request.Bytes()); err != nil {
 		return nil, err
 	}
+	if room != nil {
+		plain, err := c.readPlain(room, r)
+		if err != nil {
+			return nil, err
+		}
+		if plain {
+			c.allowed = math.MaxInt64
+			return &room.resp, nil
+		}
+	}
 	for {
 		resp, err := http.ReadResponse(c.reader, r)
-		if err != nil && c.allowed == 0 {
-			return nil, errHeaderTooLarge // What is cut off looks malformed.
-		}
-		if err != nil {
+		switch { // What is cut off looks malformed.
+		case err != nil && c.allowed == 0:
+			return nil, errHeaderTooLarge
+		case err != nil && c.late:
+			return nil, os.ErrDeadlineExceeded
+		case err != nil:
 			return nil, err
 		}
 		if resp.StatusCode/100 != 1 || resp.StatusCode == http.StatusSwitchingProtocols {
@@ -146,7 +218,6 @@ type body struct {
 	answer        *http.Response
 	transport     *transport
 	conn          *conn // nil when given back
-	stop          func() bool
 }
 
 // Read reads; an error is why the request's context ended, if it did.
@@ -175,12 +246,12 @@ func (b *body) Close() error {
 }
 
 // end gives the connection back to the transport. It is kept if its answer was read as a whole, nothing came after that,
-// neither side wants it closed, and the context did not break it off.
+// neither side wants it closed, and the context has not broken it off.
 func (b *body) end(whole bool) {
 	c := b.conn
 	b.conn = nil
-	uninterrupted := b.stop()
-	if whole && uninterrupted && !b.answer.Close && b.answer.StatusCode != http.StatusSwitchingProtocols && c.reader.Buffered() == 0 {
+	c.unbind()
+	if whole && b.answer.Request.Context().Err() == nil && !b.answer.Close && b.answer.StatusCode != http.StatusSwitchingProtocols && c.reader.Buffered() == 0 {
 		b.transport.pool.put(c)
 	} else {
 		_ = c.Close()

@@ -59,8 +59,13 @@ func TestContextBreaksOffARequestWhereverItIs(t *testing.T) {
 		{name: "waiting for a connection", doing: "waiting for a connection", prepare: func(tr *transport) { tr.slots <- struct{}{} }},
 		{name: "dialing", doing: "connecting", prepare: func(tr *transport) {
 			tr.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				if deadline, ok := ctx.Deadline(); ok { // As net.Dialer does.
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithDeadline(ctx, deadline)
+					defer cancel()
+				}
 				<-ctx.Done()
-				return nil, errors.New("operation was canceled")
+				return nil, &net.OpError{Op: "dial", Err: ctx.Err()}
 			}
 		}},
 		{name: "greeting", doing: "connecting", script: hang, prepare: func(tr *transport) { tr.tls = &tls.Config{ServerName: "mx.test"} }},
@@ -81,6 +86,9 @@ func TestContextBreaksOffARequestWhereverItIs(t *testing.T) {
 		}{
 			{"time-out", func(ctx context.Context) (context.Context, context.CancelFunc) {
 				return context.WithTimeout(ctx, time.Second)
+			}, context.DeadlineExceeded},
+			{"limited", func(ctx context.Context) (context.Context, context.CancelFunc) {
+				return &limited{ctx, time.Now().Add(time.Second)}, func() {}
 			}, context.DeadlineExceeded},
 			{"canceled", func(ctx context.Context) (context.Context, context.CancelFunc) {
 				ctx, cancel := context.WithCancelCause(ctx)
@@ -107,7 +115,7 @@ func TestContextBreaksOffARequestWhereverItIs(t *testing.T) {
 					if d := time.Since(began); d != time.Second {
 						t.Errorf("took %v", d)
 					}
-					if len(tr.slots) != busy || tr.pool.take() != nil {
+					if len(tr.slots) != busy || tr.pool.take(t.Context()) != nil {
 						t.Error("the request is still in flight, or its connection was kept")
 					}
 				})
@@ -174,6 +182,64 @@ func TestAContextThatEndsAfterItsCallHarmsNoOther(t *testing.T) {
 		}
 		if n := opened.Load(); n != 1 {
 			t.Errorf("%d connections were opened, want 1", n)
+		}
+	})
+}
+
+func TestAContextOfManyCallsBreaksOffTheOneUnderWay(t *testing.T) {
+	t.Parallel()
+	for calls := range 3 {
+		synctest.Test(t, func(t *testing.T) {
+			tr, opened := piped(func(conn net.Conn) {
+				in := bufio.NewReader(conn)
+				for range calls {
+					_, _ = http.ReadRequest(in)
+					_, _ = io.WriteString(conn, okAnswer)
+				}
+				hang(conn)
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			for range calls {
+				limit := &limited{ctx, time.Now().Add(time.Second)}
+				if _, text, err := ask(limit, tr, http.MethodGet); text != "ok" || err != nil {
+					t.Errorf("answer is %q, error %v", text, err)
+				}
+				time.Sleep(10 * time.Second) // The deadline of one call is not the next one's.
+			}
+			time.AfterFunc(time.Second, cancel)
+			began := time.Now()
+			_, _, err := ask(&limited{ctx, time.Now().Add(time.Minute)}, tr, http.MethodPost)
+			if d := time.Since(began); !errors.Is(err, context.Canceled) || d != time.Second {
+				t.Errorf("call %d: error is %v after %v", calls+1, err, d)
+			}
+			if opened.Load() != 1 {
+				t.Errorf("%d connections were opened for %d calls", opened.Load(), calls+1)
+			}
+		})
+	}
+}
+
+func TestAContextThatHasEndedLongAgoHarmsNoOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr, opened := piped(func(conn net.Conn) {
+			in := bufio.NewReader(conn)
+			for {
+				if _, err := http.ReadRequest(in); err != nil {
+					return
+				}
+				time.Sleep(2 * time.Second)
+				_, _ = io.WriteString(conn, okAnswer)
+			}
+		})
+		defer tr.CloseIdleConnections()
+		ctx, cancel := context.WithCancel(t.Context())
+		if _, text, err := ask(ctx, tr, http.MethodGet); text != "ok" || err != nil {
+			t.Errorf("answer is %q, error %v", text, err)
+		}
+		time.AfterFunc(time.Second, cancel) // While the other's call is under way.
+		if _, text, err := ask(t.Context(), tr, http.MethodGet); text != "ok" || err != nil || opened.Load() != 1 {
+			t.Errorf("answer is %q, error %v, over connection %d", text, err, opened.Load())
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -19,15 +20,17 @@ type pool struct {
 	timer  *time.Timer
 }
 
-// take returns the connection that was used last, nil when none is idle. Those that cannot be used again are closed.
-func (p *pool) take() *conn {
-	for {
+// take returns the connection that was used last, bound to ctx; nil when none is idle. Those that cannot be used again
+// are closed.
+func (p *pool) take(ctx context.Context) *conn {
+	for ctx.Err() == nil {
 		c := p.pop()
-		if c == nil || c.quiet() {
+		if c == nil || c.bind(ctx) == nil && c.quiet() {
 			return c
 		}
 		_ = c.Close()
 	}
+	return nil
 }
 
 func (p *pool) pop() *conn {

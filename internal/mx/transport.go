@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 )
 
 // closingTransport is what the client needs of a transport. *http.Transport is one, too.
@@ -68,7 +69,8 @@ func newTransport(config *Config, base, proxy *url.URL) closingTransport {
 // costs as much CPU again. What it lacks is what nobody here needs: request bodies, proxies, compression, HTTP/2.
 //
 // A connection belongs to one request until the last byte of its answer was read. The request's context bounds all of
-// it, the body included; a connection that was left at any other point than the end of an answer is closed.
+// it, the body included: its end, and its deadline even if that does not end it (see limited). A connection that was left
+// at any other point than the end of an answer is closed.
 type transport struct {
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	address string
@@ -82,21 +84,25 @@ type transport struct {
 
 // RoundTrip sends r and returns the answer, whose body has to be read to its end or closed, by one goroutine. A GET whose
 // kept-alive connection turns out to be closed before any byte of an answer came is sent once more, over a new connection.
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) { return t.roundTrip(r, nil) }
+
+// roundTrip is RoundTrip for who has room for the answer and no use for its header, which a plain one is without. The
+// room can be used again when the body was closed.
+func (t *transport) roundTrip(r *http.Request, room *reply) (*http.Response, error) {
 	if err := t.enter(r.Context()); err != nil {
 		return nil, err
 	}
-	resp, err := t.send(r)
+	resp, err := t.send(r, room)
 	if err != nil {
 		t.leave()
 	}
 	return resp, err
 }
 
-func (t *transport) send(r *http.Request) (*http.Response, error) {
-	if c := t.pool.take(); c != nil {
-		resp, err := t.exchange(c, r)
-		if err == nil || c.answered() || r.Method != http.MethodGet || r.Context().Err() != nil {
+func (t *transport) send(r *http.Request, room *reply) (*http.Response, error) {
+	if c := t.pool.take(r.Context()); c != nil {
+		resp, err := t.exchange(c, r, room)
+		if err == nil || c.answered() || r.Method != http.MethodGet || r.Context().Err() != nil || errors.Is(err, context.DeadlineExceeded) {
 			return resp, err
 		}
 	}
@@ -104,20 +110,22 @@ func (t *transport) send(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.exchange(c, r)
+	return t.exchange(c, r, room)
 }
 
-// exchange sends r over c and reads the header of the answer. From here on c belongs to the answer's body; when there is
-// no answer, or no body, it is done with.
-func (t *transport) exchange(c *conn, r *http.Request) (*http.Response, error) {
-	stop := context.AfterFunc(r.Context(), c.interrupt)
-	resp, err := c.exchange(r)
+// exchange sends r over c, which is bound to its context, and reads the header of the answer. From here on c belongs to
+// the answer's body; when there is no answer, or no body, it is done with.
+func (t *transport) exchange(c *conn, r *http.Request, room *reply) (*http.Response, error) {
+	resp, err := c.exchange(r, room)
 	if err != nil {
-		stop()
 		_ = c.Close()
 		return nil, lostWhile(r.Context(), "waiting for the answer", err)
 	}
-	b := &body{ReadCloser: resp.Body, answer: resp, transport: t, conn: c, stop: stop}
+	if room == nil {
+		room = new(reply)
+	}
+	b := &room.body
+	*b = body{ReadCloser: resp.Body, answer: resp, transport: t, conn: c}
 	if resp.Body == http.NoBody {
 		b.end(true)
 	} else {
@@ -128,8 +136,11 @@ func (t *transport) exchange(c *conn, r *http.Request) (*http.Response, error) {
 
 // lostWhile is err with what it kept us from, or why ctx ended when that is what broke the connection off.
 func lostWhile(ctx context.Context, doing string, err error) error {
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = context.DeadlineExceeded
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
@@ -141,10 +152,28 @@ func (t *transport) enter(ctx context.Context) error {
 		select {
 		case t.slots <- struct{}{}:
 			return nil
-		case <-ctx.Done():
+		default:
+			err = t.wait(ctx)
 		}
 	}
-	return lostWhile(ctx, "waiting for a connection", err)
+	if err != nil {
+		err = lostWhile(ctx, "waiting for a connection", err)
+	}
+	return err
+}
+
+func (t *transport) wait(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	select {
+	case t.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (t *transport) leave() { <-t.slots }
@@ -156,11 +185,13 @@ func (t *transport) connect(ctx context.Context) (*conn, error) {
 		return nil, lostWhile(ctx, "connecting", err)
 	}
 	c := newConn(raw)
-	if t.tls != nil {
-		if err := c.handshake(ctx, t.tls); err != nil {
-			_ = raw.Close()
-			return nil, lostWhile(ctx, "connecting", err)
-		}
+	err = c.bind(ctx)
+	if err == nil && t.tls != nil {
+		err = c.handshake(ctx, t.tls)
+	}
+	if err != nil {
+		_ = c.Close()
+		return nil, lostWhile(ctx, "connecting", err)
 	}
 	return c, nil
 }
