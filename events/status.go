@@ -3,6 +3,7 @@ package events
 import (
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Status is an MX connection_status, in MX's own spelling (upper case). MX may
@@ -81,6 +82,24 @@ func (s Status) Transient() bool {
 // Type returns the type of the event that says a member has come to status s.
 // s must be [Status.Valid].
 func (s Status) Type() Type {
+	if t, ok := typeOfStatus()[s]; ok {
+		return t
+	}
+	return s.makeType()
+}
+
+// typeOfStatus has the types of the statuses that MX documents, made once: each read that finds another status asks.
+//
+//nolint:gochecknoglobals // It never changes.
+var typeOfStatus = sync.OnceValue(func() map[Status]Type {
+	types := map[Status]Type{}
+	for _, s := range Statuses() {
+		types[s] = s.makeType()
+	}
+	return types
+})
+
+func (s Status) makeType() Type {
 	token := strings.ToLower(string(s))
 	if t := Type(typeRoot + token); !t.other() && t != CommandType {
 		return t

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Type says what happened to a member: "member." and one subject token. It is
@@ -119,16 +120,19 @@ func others() []Entry {
 	}
 }
 
-// Known reports whether t is in the catalog.
-func (t Type) Known() bool {
-	for _, s := range Statuses() {
-		// Every event encoded asks, so a type is only built of a status that it ends in.
-		if at := len(t) - len(s); at > 0 && strings.EqualFold(string(t[at:]), string(s)) && s.Type() == t {
-			return true
-		}
+// cataloged has every type of the catalog, made once: each event that is encoded asks.
+//
+//nolint:gochecknoglobals // It never changes.
+var cataloged = sync.OnceValue(func() map[Type]bool {
+	types := map[Type]bool{}
+	for row := range Types() {
+		types[row.Type] = true
 	}
-	return t.other()
-}
+	return types
+})
+
+// Known reports whether t is in the catalog.
+func (t Type) Known() bool { return cataloged()[t] }
 
 // other reports whether t is in the catalog and not a status.
 func (t Type) other() bool {

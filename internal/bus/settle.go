@@ -18,7 +18,6 @@ const unburied = 5 * time.Second
 // settleAs returns the function that settles the message, once, by the verdict
 // on its job.
 func (d *delivery) settleAs(ctx context.Context, source refresh.Source) func(refresh.Verdict) {
-	ctx = context.WithoutCancel(ctx) // what is dead must be kept even while we stop
 	return func(v refresh.Verdict) {
 		d.settle(ctx, source, v)
 		d.bus.hand.release(d.msg)
@@ -43,7 +42,7 @@ func (d *delivery) settle(ctx context.Context, source refresh.Source, v refresh.
 
 // die settles a message with a dead letter.
 func (d *delivery) die(ctx context.Context, source refresh.Source, v *refresh.Verdict) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout) // even while we stop
 	defer cancel()
 	b := d.bus
 	if err := b.bury(ctx, letter(d.msg, d.meta, v.Category, v.Reason, b.now())); err != nil {

@@ -170,10 +170,11 @@ func (s *States) message(room []byte, e *events.Event, after uint64) (*nats.Msg,
 	if err != nil {
 		return nil, err //nolint:wrapcheck // It says what could not be encoded.
 	}
+	values := []string{events.ContentType, strconv.FormatUint(after, 10), s.subjects.EventsOf(e.Key)}
 	m := &nats.Msg{Subject: s.subjects.Event(e.Type, e.Key), Data: body, Header: nats.Header{
-		headerContentType:                   {events.ContentType},
-		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(after, 10)},
-		expectedLastSubjSeqSubject:          {s.subjects.EventsOf(e.Key)},
+		headerContentType:                   values[0:1:1],
+		jetstream.ExpectedLastSubjSeqHeader: values[1:2:2],
+		expectedLastSubjSeqSubject:          values[2:3:3],
 	}}
 	if e.Traceparent != "" {
 		m.Header[headerTraceparent] = []string{e.Traceparent}

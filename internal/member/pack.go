@@ -154,13 +154,13 @@ type values struct {
 	useCases [2]string // as many as MX has
 }
 
-// Unpack returns the state of the member k that [State.Pack] made b of with the
-// same words, its times in UTC. It shares no memory with b, takes no more than
-// four allocations, and panics when b is not what Pack returned.
-func Unpack(b []byte, k events.Key, words *Words) State {
+// Unpack returns the state of the member k that [State.Pack] packed with the same
+// words, its times in UTC. Its texts are parts of packed, so it takes no more than
+// three allocations. It panics when packed is not what Pack returned.
+func Unpack(packed string, k events.Key, words *Words) State {
 	var (
-		m      = mask(binary.LittleEndian.Uint32(b))
-		r      = reader{b: b, s: string(b), at: maskSize, words: words}
+		m      = mask(binary.LittleEndian.Uint32([]byte(packed[:maskSize])))
+		r      = reader{packed: packed, at: maskSize, words: words}
 		v      = new(values)
 		status *string
 	)
@@ -210,20 +210,19 @@ func Unpack(b []byte, k events.Key, words *Words) State {
 // reader reads a packed state. Every read moves on by at least a byte or panics,
 // so that none goes on for ever, whatever the bytes are.
 type reader struct {
-	b     []byte
-	s     string // a copy of b: what every text is a part of that is no word
-	at    int
-	words *Words
+	packed string
+	at     int
+	words  *Words
 }
 
 func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b[r.at:])
+	v, n := Uvarint(r.packed[r.at:])
 	r.skip(n)
 	return v
 }
 
 func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b[r.at:])
+	v, n := Varint(r.packed[r.at:])
 	r.skip(n)
 	return v
 }
@@ -236,14 +235,14 @@ func (r *reader) skip(n int) {
 }
 
 func (r *reader) text() (text string) {
-	text, r.at = r.words.Text(r.b, r.s, r.at)
+	text, r.at = r.words.Text(r.packed, r.at)
 	return text
 }
 
 // list reads a list into room when that is enough. The result is not nil.
 func (r *reader) list(room []string) []string {
 	count := r.uvarint()
-	if count > uint64(len(r.b)) { // each takes a byte or more
+	if count > uint64(len(r.packed)) { // each takes a byte or more
 		panic(notPacked)
 	}
 	n := int(count) //nolint:gosec // As above.

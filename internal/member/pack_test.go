@@ -26,7 +26,7 @@ func keyOf(tb rapid.TB) events.Key {
 	return k
 }
 
-// wantUnpacked checks that s comes out of its bytes as it went in, and shares no memory with them.
+// wantUnpacked checks that s comes out of its bytes as it went in.
 func wantUnpacked(tb rapid.TB, name string, s member.State) {
 	tb.Helper()
 	packed := s
@@ -37,10 +37,7 @@ func wantUnpacked(tb rapid.TB, name string, s member.State) {
 		if !ok {
 			tb.Errorf("%s: what was in front is gone", name)
 		}
-		got := member.Unpack(b, keyOf(tb), words)
-		for i := range b {
-			b[i] = 'x'
-		}
+		got := member.Unpack(string(b), keyOf(tb), words)
 		if !reflect.DeepEqual(s, got) { // unlike cmp, it tells one zone from another
 			tb.Errorf("%s: unpacked (-want +got):\n%s\n%+v\n%+v", name, cmp.Diff(s, got), s, got)
 		}
@@ -186,7 +183,7 @@ func TestPackedStateKeepsWhatIsEasilyLost(t *testing.T) {
 	s := after(t, answer())
 	est := s
 	est.Snapshot.AggregatedAt = new(s.Snapshot.AggregatedAt.In(time.FixedZone("", -5*60*60)))
-	if got := member.Unpack(est.Pack(nil, nil), keyOf(t), nil); !reflect.DeepEqual(got, s) {
+	if got := member.Unpack(string(est.Pack(nil, nil)), keyOf(t), nil); !reflect.DeepEqual(got, s) {
 		t.Errorf("a time of another zone is %v, want %v", got.Snapshot.AggregatedAt, s.Snapshot.AggregatedAt)
 	}
 }
@@ -204,7 +201,7 @@ func TestPackedStateBehavesAsTheOriginal(t *testing.T) {
 				s.Snapshot.GUID, s.Snapshot.UserGUID = memberGUID, userGUID // the key has them all the same
 			}
 			wantUnpacked(t, "before", s)
-			unpacked := member.Unpack(s.Pack(nil, words), keyOf(t), words)
+			unpacked := member.Unpack(string(s.Pack(nil, words)), keyOf(t), words)
 			var got, want event
 			if x.reading != nil {
 				r := *x.reading
@@ -228,7 +225,7 @@ func TestPackedStateBehavesAsTheOriginal(t *testing.T) {
 func readable(tb rapid.TB, b []byte) (ok bool) {
 	tb.Helper()
 	defer func() { ok = recover() == nil }()
-	member.Unpack(b, keyOf(tb), nil)
+	member.Unpack(string(b), keyOf(tb), nil)
 	return true
 }
 
@@ -312,17 +309,18 @@ func TestPackingAllocatesLittle(t *testing.T) { //nolint:paralleltest // what ot
 		s      member.State
 		unpack float64
 	}{
-		{"nothing said", nothingSaid, 2},
-		{"connected", connected, 2},
-		{"denied, with an error", denied, 2},
-		{"lacking two fields, and a third use case", lacking, 4},
+		{"nothing said", nothingSaid, 1},
+		{"connected", connected, 1},
+		{"denied, with an error", denied, 1},
+		{"lacking two fields, and a third use case", lacking, 3},
 	} {
 		var b []byte
 		if got := testing.AllocsPerRun(100, func() { b = c.s.Pack(room, words) }); got != 0 {
 			t.Errorf("%s: packing takes %v allocations, want none", c.name, got)
 		}
 		var s member.State
-		if got := testing.AllocsPerRun(100, func() { s = member.Unpack(b, k, words) }); got != c.unpack {
+		packed := string(b)
+		if got := testing.AllocsPerRun(100, func() { s = member.Unpack(packed, k, words) }); got != c.unpack {
 			t.Errorf("%s: unpacking takes %v allocations, want %v", c.name, got, c.unpack)
 		}
 		if s.Revision != c.s.Revision {
@@ -350,7 +348,7 @@ func BenchmarkUnpack(b *testing.B) {
 	for _, s := range []member.State{connected, denied} {
 		b.Run(string(*s.Snapshot.ConnectionStatus), func(b *testing.B) {
 			words := member.NewWords()
-			packed := s.Pack(nil, words)
+			packed := string(s.Pack(nil, words))
 			b.ReportAllocs()
 			for b.Loop() {
 				member.Unpack(packed, k, words)

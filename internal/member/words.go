@@ -40,11 +40,11 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))<<1), s...)
 }
 
-// Text returns the text that was appended at an offset of b, and the offset
-// after it. The text is a word or a part of all, which is b as a string. It
-// panics when there is no text.
-func (w *Words) Text(b []byte, all string, at int) (text string, end int) {
-	code, n := binary.Uvarint(b[at:])
+// Text returns the text that was appended at an offset of packed, of which it is
+// a part unless it is a word, and the offset after it. It panics when there is no
+// text.
+func (w *Words) Text(packed string, at int) (text string, end int) {
+	code, n := Uvarint(packed[at:])
 	if n <= 0 {
 		panic(notPacked)
 	}
@@ -52,12 +52,21 @@ func (w *Words) Text(b []byte, all string, at int) (text string, end int) {
 	if code&1 == 1 {
 		return w.word(code >> 1), at
 	}
-	if code>>1 > uint64(len(all)) {
+	if code>>1 > uint64(len(packed)) {
 		panic(notPacked)
 	}
 	end = at + int(code>>1)
-	return all[at:end], end
+	return packed[at:end], end
 }
+
+// Uvarint is binary.Uvarint for a string.
+func Uvarint(s string) (uint64, int) { return binary.Uvarint(varintOf(s)) }
+
+// Varint is binary.Varint for a string.
+func Varint(s string) (int64, int) { return binary.Varint(varintOf(s)) }
+
+// varintOf copies what a varint may take: so little that it needs no allocation.
+func varintOf(s string) []byte { return []byte(s[:min(len(s), binary.MaxVarintLen64)]) }
 
 func (w *Words) number(s string) (n int, ok bool) {
 	if w == nil || len(s) < shortestWord || len(s) > longestWord {

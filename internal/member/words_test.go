@@ -13,7 +13,7 @@ import (
 func written(w *member.Words, b []byte) (all []string) {
 	for at := 0; at < len(b); {
 		var s string
-		s, at = w.Text(b, string(b), at)
+		s, at = w.Text(string(b), at)
 		all = append(all, s)
 	}
 	return all
@@ -79,7 +79,7 @@ func TestWordNobodyWrotePanics(t *testing.T) {
 					t.Errorf("%s: no panic", name)
 				}
 			}()
-			w.Text(b, string(b), 0)
+			w.Text(string(b), 0)
 		}()
 	}
 }

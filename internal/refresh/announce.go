@@ -18,27 +18,29 @@ func (s *Service) mustAnnounce(e *events.Event) bool {
 
 // announceOverdue makes sure that the need which the last event began is
 // announced: the process that published it may have died before it could.
-func (c *cycle) announceOverdue(ctx context.Context, last *known) (*known, error) {
+func (c *cycle) announceOverdue(ctx context.Context, last *known) error {
 	if !c.mustAnnounce(last.unannounced) {
-		return c.announced(last), nil // nobody could use it any more
+		c.announced(last) // nobody could use it any more
+		return nil
 	}
 	done, err := c.Announcements.Announced(ctx, last.unannounced.Announcement(""))
 	if err != nil {
-		return nil, fmt.Errorf("looking for announcement: %w", err)
+		return fmt.Errorf("looking for announcement: %w", err)
 	}
 	if done {
-		return c.announced(last), nil
+		c.announced(last)
+		return nil
 	}
 	return c.announce(ctx, last, "")
 }
 
 // announce is step 6. uri is what the read gave; when that is blank, MX is asked
 // for one at its own endpoint.
-func (c *cycle) announce(ctx context.Context, last *known, uri string) (*known, error) {
+func (c *cycle) announce(ctx context.Context, last *known, uri string) error {
 	if uri == "" {
 		var err error
 		if uri, err = c.fetchURI(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	a := last.unannounced.Announcement(uri)
@@ -46,18 +48,17 @@ func (c *cycle) announce(ctx context.Context, last *known, uri string) (*known, 
 	err := c.Announcements.Announce(ctx, a)
 	sent.done(err)
 	if err != nil {
-		return nil, fmt.Errorf("announcing: %w", err)
+		return fmt.Errorf("announcing: %w", err)
 	}
 	c.metrics.announced(uri != "")
-	return c.announced(last), nil
+	c.announced(last)
+	return nil
 }
 
 // announced remembers that nothing is left to announce.
-func (c *cycle) announced(last *known) *known {
-	now := *last
-	now.unannounced = nil
-	c.memory.remember(c.key, &now)
-	return &now
+func (c *cycle) announced(last *known) {
+	last.unannounced = nil
+	c.memory.remember(c.key, last)
 }
 
 // fetchURI asks MX for a URI to send the user to. It returns "" when MX will not

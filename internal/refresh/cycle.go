@@ -93,12 +93,12 @@ func (c *cycle) guarded(ctx context.Context) (err error) {
 // round goes once through steps 2 to 7. It reports false when it has to begin
 // again because what it stood on was overtaken.
 func (c *cycle) round(ctx context.Context) (finished bool, err error) {
-	last, err := c.recall(ctx)
-	if err != nil {
+	last := new(known)
+	if err := c.recall(ctx, last); err != nil {
 		return false, err
 	}
 	if last.unannounced != nil {
-		if last, err = c.announceOverdue(ctx, last); err != nil {
+		if err := c.announceOverdue(ctx, last); err != nil {
 			return false, err
 		}
 	}
@@ -168,7 +168,11 @@ func errOther() error {
 func (c *cycle) gather() {
 	claimed := c.desk.claim(c.turn)
 	c.claimed(claimed)
-	c.serving = append(c.serving, claimed...)
+	if len(c.serving) == 0 {
+		c.serving = claimed
+	} else {
+		c.serving = append(c.serving, claimed...)
+	}
 	c.serving = slices.DeleteFunc(c.serving, func(j *Job) bool {
 		wishes := j.Command.Aggregate && !j.aggregated
 		if wishes {
@@ -179,37 +183,37 @@ func (c *cycle) gather() {
 }
 
 // recall is step 2: the member's last event, from memory or the stream's leader.
-func (c *cycle) recall(ctx context.Context) (*known, error) {
-	if k := c.memory.recall(c.key); k != nil {
+func (c *cycle) recall(ctx context.Context, last *known) error {
+	if c.memory.recall(c.key, last) {
 		c.metrics.fromMemory.Inc()
-		return k, nil
+		return nil
 	}
 	c.metrics.fromStream.Inc()
-	k, err := c.load(ctx)
-	if err != nil {
-		return nil, err
+	var err error
+	if *last, err = c.load(ctx); err != nil {
+		return err
 	}
-	c.memory.remember(c.key, k)
-	return k, nil
+	c.memory.remember(c.key, last)
+	return nil
 }
 
 // load asks the stream's leader for the member's last event.
-func (c *cycle) load(ctx context.Context) (*known, error) {
+func (c *cycle) load(ctx context.Context) (known, error) {
 	ctx, asked := c.step(ctx, "recall state")
 	e, seq, err := c.States.Last(ctx, c.key)
 	asked.done(err)
 	if err != nil {
-		return nil, fmt.Errorf("recalling last event: %w", err)
+		return known{}, fmt.Errorf("recalling last event: %w", err)
 	}
 	if seq == 0 {
-		return &known{}, nil
+		return known{}, nil
 	}
 	return c.knownFrom(&e, seq), nil
 }
 
 // knownFrom is what a cycle needs of a stored event.
-func (c *cycle) knownFrom(e *events.Event, seq uint64) *known {
-	k := &known{member.StateOf(&e.Data), last{
+func (c *cycle) knownFrom(e *events.Event, seq uint64) known {
+	k := known{member.StateOf(&e.Data), last{
 		sequence: seq, eventID: e.ID, eventType: e.Type, observedAt: e.Data.ObservedAt.UnixNano(),
 		cause: Cause{e.CorrelationID, e.Reason, e.Traceparent, e.Tracestate},
 	}}
@@ -325,15 +329,16 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *even
 		return false, fmt.Errorf("publishing %s: %w", t, err)
 	}
 	c.metrics.published(e, c.serving, c.now())
-	c.logPublished(slices.Concat(c.serving, c.wishing)[0], e, seq)
+	served := slices.Concat(c.serving, c.wishing)
+	c.logPublished(served[0], e, seq)
 	now := c.knownFrom(e, seq)
-	c.memory.remember(c.key, now)
+	c.memory.remember(c.key, &now)
 	if now.unannounced != nil {
-		if now, err = c.announce(ctx, now, uri); err != nil {
+		if err := c.announce(ctx, &now, uri); err != nil {
 			return false, err
 		}
 	}
-	c.changed(now, slices.Concat(c.serving, c.wishing))
+	c.changed(&now, served)
 	return true, nil
 }
 

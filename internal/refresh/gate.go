@@ -134,7 +134,10 @@ func (g *gate) answered(now, began time.Time, k turnKey, err error, probe bool, 
 	if probe {
 		g.probing = false
 	}
-	call := callErrorOf(err)
+	var call *mx.CallError
+	if err != nil {
+		call = callErrorOf(err)
+	}
 	switch classify(err) {
 	case blameNobody:
 		if err == nil {

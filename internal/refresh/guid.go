@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
+
+	"github.com/memberwatch/memberwatch/internal/member"
 )
 
 // MX's guids are three letters and a UUID, such as
@@ -27,14 +30,14 @@ func appendGUID(b []byte, guid string) []byte {
 }
 
 // readGUID returns the guid that b begins with, and how many bytes it takes.
-func readGUID(b []byte) (guid string, size int) {
-	code, n := binary.Uvarint(b)
+func readGUID(b string) (guid string, size int) {
+	code, n := member.Uvarint(b)
 	size = n + int(code>>1)
-	guid = string(b[n:size])
+	guid = b[n:size]
 	if code&1 == 0 {
-		return guid, size
+		return strings.Clone(guid), size // not a part of all that is remembered
 	}
-	return guid + formatUUID(b[size:size+uuidBytes]), size + uuidBytes
+	return guid + formatUUID([]byte(b[size:size+uuidBytes])), size + uuidBytes
 }
 
 // parseUUID reads a UUID in lower case; any other spelling would not come back

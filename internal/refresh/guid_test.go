@@ -25,7 +25,7 @@ func TestGUIDComesBackAsItWas(t *testing.T) {
 		{uuid + "-x", 39},
 	} {
 		b := appendGUID([]byte("front"), c.guid)[len("front"):]
-		got, size := readGUID(append(b, "behind"...))
+		got, size := readGUID(string(b) + "behind")
 		if got != c.guid || size != c.size {
 			t.Errorf("%q: read %q of %d bytes, want it of %d", c.guid, got, size, c.size)
 		}
@@ -39,7 +39,7 @@ func TestAnyGUIDComesBackAsItWas(t *testing.T) {
 			rapid.String(),
 			rapid.StringMatching(`[A-Z]{0,4}-?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-fA-F-]{12}`),
 		).Draw(t, "guid")
-		if got, size := readGUID(appendGUID(nil, guid)); got != guid || size != len(appendGUID(nil, guid)) {
+		if got, size := readGUID(string(appendGUID(nil, guid))); got != guid || size != len(appendGUID(nil, guid)) {
 			t.Fatalf("%q came back as %q of %d bytes", guid, got, size)
 		}
 	})

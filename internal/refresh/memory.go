@@ -50,7 +50,7 @@ type memory struct {
 
 type slot struct {
 	hash   uint64
-	record []byte // nil: free
+	record string // empty: free; never changed, as what is unpacked from it are parts of it
 	used   bool   // since the hand last passed
 }
 
@@ -60,16 +60,17 @@ func newMemory(most int) *memory {
 
 func (m *memory) hash(k events.Key) uint64 { return maphash.Comparable(m.seed, k) }
 
-func (m *memory) recall(k events.Key) *known {
+// recall reads what is remembered of the member into s, if anything is.
+func (m *memory) recall(k events.Key, s *known) (ok bool) {
 	hash := m.hash(k)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	i, ok := m.index[hash]
 	if !ok {
-		return nil
+		return false
 	}
 	m.slots[i].used = true
-	return unpack(m.slots[i].record, k, m.words)
+	return s.unpack(m.slots[i].record, k, m.words)
 }
 
 // remember keeps s, unless something is left to announce: that has to be looked
@@ -106,7 +107,7 @@ func (m *memory) room() int32 {
 			s.used = false
 			continue
 		}
-		if s.record != nil {
+		if s.record != "" {
 			delete(m.index, s.hash)
 		}
 		return int32(m.hand) //nolint:gosec // As above.

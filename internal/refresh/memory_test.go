@@ -19,6 +19,15 @@ func keyNumber(t *testing.T, n int) events.Key {
 	return k
 }
 
+// recalled is what m remembers of k; nil if it is nothing.
+func recalled(m *memory, k events.Key) *known {
+	s := new(known)
+	if !m.recall(k, s) {
+		return nil
+	}
+	return s
+}
+
 func alive(revision uint64) *known { return &known{state: core.State{Revision: revision}} }
 
 func TestMemoryKeepsAsManyMembersAsItMayAndForgetsOnDemand(t *testing.T) {
@@ -27,14 +36,14 @@ func TestMemoryKeepsAsManyMembersAsItMayAndForgetsOnDemand(t *testing.T) {
 	for n := range 3 {
 		m.remember(keyNumber(t, n), alive(uint64(n+1)))
 	}
-	if m.recall(keyNumber(t, 0)) != nil {
+	if recalled(m, keyNumber(t, 0)) != nil {
 		t.Error("the oldest of three is remembered by a memory for two")
 	}
-	if k := m.recall(keyNumber(t, 2)); k == nil || k.state.Revision != 3 {
+	if k := recalled(m, keyNumber(t, 2)); k == nil || k.state.Revision != 3 {
 		t.Error("the newest is not remembered")
 	}
 	m.forget(keyNumber(t, 2))
-	if m.recall(keyNumber(t, 2)) != nil {
+	if recalled(m, keyNumber(t, 2)) != nil {
 		t.Error("remembered what it was told to forget")
 	}
 }
@@ -45,7 +54,7 @@ func TestMemoryOfNothing(t *testing.T) {
 	k := keyNumber(t, 1)
 	m.remember(k, alive(1))
 	m.forget(k)
-	if m.recall(k) != nil || m.others(keyNumber(t, 2), 3) != nil {
+	if recalled(m, k) != nil || m.others(keyNumber(t, 2), 3) != nil {
 		t.Error("a memory of size 0 remembers")
 	}
 }
@@ -73,14 +82,14 @@ func TestMemoryKeepsWhoIsAskedForWhenItIsFull(t *testing.T) {
 		m.remember(keyNumber(t, n), alive(1))
 	}
 	m.remember(keyNumber(t, 3), alive(1)) // the first goes, and all others have been passed
-	if m.recall(keyNumber(t, 1)) == nil {
+	if recalled(m, keyNumber(t, 1)) == nil {
 		t.Fatal("more than one member went for one that came")
 	}
 	m.remember(keyNumber(t, 4), alive(1))
-	if m.recall(keyNumber(t, 1)) == nil {
+	if recalled(m, keyNumber(t, 1)) == nil {
 		t.Error("the member that was asked for went")
 	}
-	if m.recall(keyNumber(t, 2)) != nil {
+	if recalled(m, keyNumber(t, 2)) != nil {
 		t.Error("the member that nobody asked for stayed")
 	}
 }
@@ -96,7 +105,7 @@ func TestMemoryReturnsAllThatItWasGiven(t *testing.T) {
 		},
 	}
 	m.remember(k, &want)
-	if got := m.recall(k); got == nil || !reflect.DeepEqual(*got, want) {
+	if got := recalled(m, k); got == nil || !reflect.DeepEqual(*got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
@@ -104,7 +113,7 @@ func TestMemoryReturnsAllThatItWasGiven(t *testing.T) {
 func TestMemoryDoesNotTakeAnotherMembersRecordForItsOwn(t *testing.T) {
 	t.Parallel()
 	b := pack(keyNumber(t, 1), alive(1), core.NewWords())
-	if got := unpack(b, keyNumber(t, 2), core.NewWords()); got != nil {
+	if got := new(known); got.unpack(b, keyNumber(t, 2), core.NewWords()) {
 		t.Errorf("a record whose hash is the same was taken for the member's: %+v", got)
 	}
 }
@@ -114,7 +123,7 @@ func TestMemoryDoesNotKeepWhatIsLeftToAnnounce(t *testing.T) {
 	m, k := newMemory(10), keyNumber(t, 1)
 	m.remember(k, alive(1))
 	m.remember(k, &known{state: core.State{Revision: 2}, last: last{unannounced: new(events.Event)}})
-	if m.recall(k) != nil {
+	if recalled(m, k) != nil {
 		t.Error("a state is remembered whose announcement is due")
 	}
 }

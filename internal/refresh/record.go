@@ -1,7 +1,6 @@
 package refresh
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -18,7 +17,7 @@ func (l *last) texts() [5]*string {
 	return [...]*string{&l.eventID, &l.cause.ID, &l.cause.Reason, &l.cause.Traceparent, &l.cause.Tracestate}
 }
 
-func pack(key events.Key, k *known, words *member.Words) []byte {
+func pack(key events.Key, k *known, words *member.Words) string {
 	var room [512]byte // more than most need
 	b := append(room[:0], 0)
 	if k.state.Known() && !k.state.Deleted {
@@ -32,40 +31,40 @@ func pack(key events.Key, k *known, words *member.Words) []byte {
 	}
 	b = binary.AppendUvarint(b, k.sequence)
 	b = binary.AppendVarint(b, k.observedAt)
-	return bytes.Clone(k.state.Pack(b, words))
+	return string(k.state.Pack(b, words))
 }
 
-// unpack returns what is in a record of the member key; nil when it is another's
-// whose hash is the same.
-func unpack(b []byte, key events.Key, words *member.Words) *known {
+// unpack reads a record into k, whose texts are parts of it; ok is false when it
+// is not key's but that of a member whose hash is the same.
+func (k *known) unpack(record string, key events.Key, words *member.Words) (ok bool) {
 	var room [128]byte
 	owner := appendKey(room[:0], key)
-	if !bytes.HasPrefix(b[1:], owner) {
-		return nil
+	at := 1 + len(owner)
+	if len(record) < at || record[1:at] != string(owner) {
+		return false
 	}
-	k, all := new(known), string(b) // one allocation for all texts
-	eventType, at := words.Text(b, all, 1+len(owner))
+	eventType, at := words.Text(record, at)
 	k.eventType = events.Type(eventType)
 	var own *member.Words
 	for _, t := range k.texts() {
-		*t, at = own.Text(b, all, at)
+		*t, at = own.Text(record, at)
 	}
-	sequence, n := binary.Uvarint(b[at:])
+	var n int
+	k.sequence, n = member.Uvarint(record[at:])
 	at += n
-	observedAt, n := binary.Varint(b[at:])
-	k.sequence, k.observedAt = sequence, observedAt
-	k.state = member.Unpack(b[at+n:], key, words)
-	return k
+	k.observedAt, n = member.Varint(record[at:])
+	k.state = member.Unpack(record[at+n:], key, words)
+	return true
 }
 
-// owner returns whose record it is, and whether that member lives. A nil record
-// is nobody's.
-func owner(b []byte) (k events.Key, alive bool) {
-	if len(b) == 0 || b[0] == 0 {
+// owner returns whose record it is, and whether that member lives. An empty
+// record is nobody's.
+func owner(record string) (k events.Key, alive bool) {
+	if record == "" || record[0] == 0 {
 		return events.Key{}, false
 	}
-	user, n := readGUID(b[1:])
-	guid, _ := readGUID(b[1+n:])
+	user, n := readGUID(record[1:])
+	guid, _ := readGUID(record[1+n:])
 	k, err := events.NewKey(user, guid)
 	return k, err == nil
 }

@@ -92,9 +92,13 @@ func (c *cycle) resolveAgain(ctx context.Context) error {
 // partner gave, which came to its guids from memory: they may mean another member
 // by now. Jobs for which they do are moved to that member's turn.
 func (c *cycle) renamed(ctx context.Context, m *mx.Member) error {
+	stray := func(j *Job) bool { return j.turn().partner && !goesBy(m, &j.Command) }
 	for _, jobs := range []*[]*Job{&c.serving, &c.wishing} {
+		if !slices.ContainsFunc(*jobs, stray) {
+			continue
+		}
 		for _, j := range slices.Clone(*jobs) { // as above
-			if !j.turn().partner || goesBy(m, &j.Command) {
+			if !stray(j) {
 				continue
 			}
 			k, err := c.ask(ctx, j.Command.User, j.Command.Member)
