@@ -56,6 +56,7 @@ func (w *world) fullPipe(ctx context.Context) error {
 	w.report.add("B", "share of what 256 in flight allow", "%", w.c, 100*rate/most)
 	w.report.add("B", stolen, "%", w.c, p.stolen)
 	w.processorTime("B", p)
+	w.report.add("B", "peak memory (VmHWM)", "MB", w.c, p.memory.peak/1e6)
 	return nil
 }
 
