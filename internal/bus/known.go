@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,8 +51,8 @@ func (n *Known) Next(ctx context.Context, from uint64) (events.Key, uint64, erro
 	return n.next(ctx, from, n.subjects.Events())
 }
 
-// some returns up to n members, each once, whose events lie as far apart on the
-// stream as they can: at different banks, most likely.
+// some returns up to n members, each once and in no order, one from each part of
+// the stream, so most likely of different banks; others every time.
 func (n *Known) some(ctx context.Context, most uint64) ([]events.Key, error) {
 	first, last, err := n.Bounds(ctx)
 	if err != nil || last < first {
@@ -59,7 +60,8 @@ func (n *Known) some(ctx context.Context, most uint64) ([]events.Key, error) {
 	}
 	var all []events.Key
 	for i := range most {
-		k, seq, err := n.Next(ctx, first+(last-first)*i/max(1, most-1))
+		within := rand.Uint64N((last-first)/most + 1) //nolint:gosec // Nobody gains from guessing it.
+		k, seq, err := n.Next(ctx, first+(last-first)*i/most+within)
 		if err != nil {
 			return nil, err
 		}
@@ -67,6 +69,7 @@ func (n *Known) some(ctx context.Context, most uint64) ([]events.Key, error) {
 			all = append(all, k)
 		}
 	}
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) //nolint:gosec // As above.
 	return all, nil
 }
 

@@ -272,6 +272,7 @@ func (d *desk) finish(t *turn, c *call) {
 	t.running = false
 	d.cycles--
 	if t.errand != nil {
+		d.gate.witnesses.back(t.key)
 		d.hand--
 		return
 	}
@@ -422,12 +423,12 @@ func (d *desk) suspended() bool {
 	return d.gate.open
 }
 
-// friendless reports whether MX is not asked, or not more of it, and nobody is
-// known to ask whether it answers.
+// friendless reports whether MX is not asked, or not more of it, and hardly
+// anybody is known to ask whether it answers.
 func (d *desk) friendless() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return (d.gate.open || d.asking >= d.gate.window) && !d.gate.witnesses.known(d.busy)
+	return (d.gate.open || d.asking >= d.gate.window) && (d.gate.witnesses.few() || !d.gate.witnesses.known(d.busy))
 }
 
 // acquaint makes members witnesses of whom it is not known how MX answers for them.

@@ -15,22 +15,24 @@ const (
 	windowGrowth  = 3                      // what it adds after an outage: fourfold every round trip, 64 after two
 	idleWindow    = time.Second            // without an answer for so long, begin with firstWindow again
 	silence       = time.Second            // a full window without a good answer for so long may be some members' trouble
-	failedMembers = 5                      // different members that fail in a row before MX itself is blamed
+	failedMembers = 5                      // different members that fail in a row before MX is doubted
+	heardMost     = 3                      // witnesses, if so many are known, that are asked before MX itself is blamed
 	firstProbe    = 200 * time.Millisecond // after opening
 	quickProbes   = 350 * time.Millisecond // while the outage is young: most are short
 	youngOutage   = 4 * time.Second
 	slowProbes    = time.Second
 	refusedProbes = 2 * time.Second // first interval while MX refuses our credentials; doubles up to slowestRefused
 	slowestProbes = 30 * time.Second
+	turnShare     = 4 // one probe in so many is a turn that waits, the others are witnesses
 )
 
 // gate decides whether MX may be asked: a circuit breaker that probes with one
-// call, or one a second while they hang, and a window of calls in flight that
-// opens quickly while answers are good. It is guarded by the desk's lock.
+// call, or one after the other while they hang, and a window of calls in flight
+// that opens quickly while answers are good. It is guarded by the desk's lock.
 //
 // A general breaker does not fit: one member's failures must not open it however
-// often they come, nor those of a whole bank; five members' must, when a witness,
-// a member that was answered lately, is not answered either; and MX says by
+// often they come, nor those of a whole bank; five members' must, when witnesses,
+// members that were answered lately, are not answered either; and MX says by
 // Retry-After when to probe.
 type gate struct {
 	limit  int // MX_MAX_IN_FLIGHT
@@ -43,8 +45,9 @@ type gate struct {
 
 	witnesses witnesses
 	busy      func(turnKey) bool // is MX being asked about this member? Then it is no witness
-	doubting  bool               // enough members fail for MX to be blamed, and a witness is asked first
-	testified bool               // the last probe was a witness
+	doubting  bool               // enough members fail for MX to be blamed, and witnesses are asked first
+	unheard   int                // how many of them were not answered
+	probed    uint               // probes while open, for which there was a witness to ask
 	begun     time.Time          // the last call
 
 	open     bool
@@ -70,8 +73,11 @@ func (g *gate) admits(now time.Time, running int) (ok bool, wait time.Duration) 
 			return false, 0
 		}
 		due := g.probeAt
-		if g.probing {
-			due = g.begun.Add(slowProbes) // Others are asked while it hangs.
+		switch { // Others are asked while a probe hangs.
+		case g.probing && g.doubting && g.witnesses.known(g.busy):
+			due = g.begun.Add(quickProbes)
+		case g.probing:
+			due = g.begun.Add(slowProbes)
 		}
 		if d := due.Sub(now); d > 0 {
 			return false, d
@@ -91,24 +97,32 @@ func (g *gate) admits(now time.Time, running int) (ok bool, wait time.Duration) 
 	if quiet < silence {
 		return false, silence - quiet
 	}
-	g.doubting, g.probeAt = true, now
+	g.doubt(now)
 	return true, 0
+}
+
+// doubt has witnesses asked, and nobody else, whether MX answers anybody.
+func (g *gate) doubt(now time.Time) {
+	g.doubting, g.unheard, g.probeAt = true, 0, now
 }
 
 // probes reports whether the next call that admits allows is a probe.
 func (g *gate) probes() bool { return g.open || g.doubting }
 
 // witness returns whom to probe with instead of the member whose turn it is, if
-// anybody. Every other probe is a witness: the turns that wait may all be of
-// members that fail by themselves, and so may the witnesses.
+// anybody. Of the turns that wait all may be of members that fail by themselves,
+// so they have one probe in turnShare; of members from all over the stream hardly
+// all are.
 func (g *gate) witness() (turnKey, bool) {
-	g.testified = g.doubting || g.open && !g.testified
-	if !g.testified {
+	if !g.probes() || !g.witnesses.known(g.busy) {
 		return turnKey{}, false
 	}
-	k, ok := g.witnesses.next(g.busy)
-	g.testified = ok
-	return k, ok
+	if !g.doubting {
+		if g.probed++; g.probed%turnShare == 0 {
+			return turnKey{}, false
+		}
+	}
+	return g.witnesses.next(g.busy)
 }
 
 // started notes that the call which admits allowed has begun.
@@ -166,10 +180,17 @@ func (g *gate) answered(now, began time.Time, k turnKey, err error, probe bool, 
 }
 
 // failed notes that MX did not answer for k. That is MX's trouble, and not k's own,
-// when as many as enough fail in a row and a witness is not answered either.
+// when as many as enough fail in a row and witnesses are not answered either.
 func (g *gate) failed(now time.Time, k turnKey, call *mx.CallError, enough int, probe bool, jitter float64) transition {
 	alone := g.witnesses.failed(k)
 	switch {
+	case g.doubting && probe && g.unheard+1 < heardMost && g.witnesses.known(g.busy):
+		g.unheard++
+		g.probeAt = now
+		return unmoved
+	case g.doubting && probe:
+		g.witnesses.leave()
+		return g.shut(now, false, call.RetryAfter, jitter)
 	case g.probes() && probe:
 		return g.shut(now, g.refused && call.Kind != mx.Unavailable, call.RetryAfter, jitter)
 	case g.probes(), alone, enough > 1 && slices.Contains(g.failing, k):
@@ -179,7 +200,7 @@ func (g *gate) failed(now time.Time, k turnKey, call *mx.CallError, enough int, 
 		return unmoved
 	}
 	if g.witnesses.known(g.busy) {
-		g.doubting, g.probeAt = true, now
+		g.doubt(now)
 		return unmoved
 	}
 	return g.shut(now, false, call.RetryAfter, jitter)
@@ -191,6 +212,9 @@ func (g *gate) alive(now time.Time, k turnKey, probe bool) transition {
 	g.witnesses.answered(k)
 	g.lastGood = now
 	g.failing = g.failing[:0]
+	if g.doubting && probe {
+		g.weak = false // It is some members' trouble: MX is as well as ever.
+	}
 	g.doubting = false
 	switch {
 	case !g.open:

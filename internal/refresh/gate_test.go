@@ -349,7 +349,7 @@ func TestGateWindowNeverExceedsTheLimit(t *testing.T) {
 			t.Fatalf("%d calls in flight, want 3", got)
 		}
 	}
-	s.answer(1, failure(mx.Unavailable))
+	s.answer(1, failure(mx.RateLimited))
 	s.probe(nil)
 	if got := s.answerAll(); got != 3 {
 		t.Errorf("%d calls in flight after an outage, want 3", got)

@@ -104,14 +104,18 @@ func (s *Service) Flow() Flow {
 	return s.desk.flow()
 }
 
-// Run hands back what an outage keeps waiting, until ctx ends.
+// Run hands back what an outage keeps waiting, and finds whom to probe MX with,
+// until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
+		moved := s.Flow().Moved
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-moved:
+			s.acquaint(ctx)
 		case <-t.C:
 			for _, j := range s.desk.parked() {
 				s.settle(j, s.dispose(j, errSuspended))

@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	maxWitnesses = 8           // so that one of them is likely to be at another bank than those that fail
+	maxWitnesses = 8           // some of them are likely to be at another bank than those that fail
+	fewWitnesses = 4           // below, others are looked for while MX is not asked
 	witnessEvery = time.Second // how often one is replaced: they were answered lately, and are seldom touched
 	maxFailing   = 4096        // members that are known to fail; beyond, MX is doubted more often than it need be
 )
@@ -19,10 +20,10 @@ const (
 //
 // It is guarded by the desk's lock.
 type witnesses struct {
-	met     []turnKey                       // answered well lately, each once; at most maxWitnesses
+	met     []turnKey                       // answered well lately, each once, the latest last; at most maxWitnesses
 	metAt   time.Time                       // when the latest of them was noted
-	oldest  int                             // of met: the next to be replaced
-	hand    int                             // of met: the next to be asked
+	asked   int                             // how many were asked since, from the latest on and around
+	out     []turnKey                       // who is being asked
 	answers uint64                          // of any member, so far
 	failing *simplelru.LRU[turnKey, uint64] // whom MX has not answered since, with answers as they were then
 }
@@ -45,8 +46,9 @@ func (w *witnesses) answered(k turnKey) {
 
 // failed notes that MX did not answer for k, and reports whether that is k's own
 // trouble: it failed before, and others were answered since. So it stays until k
-// is answered itself.
+// is answered itself. A witness it is no more.
 func (w *witnesses) failed(k turnKey) (alone bool) {
+	w.met = slices.DeleteFunc(w.met, func(other turnKey) bool { return other == k })
 	then, ok := w.failing.Get(k)
 	if !ok {
 		w.failing.Add(k, w.answers)
@@ -65,27 +67,46 @@ func (w *witnesses) meet(k turnKey, now time.Time) {
 	if k.partner || k.member == "" || full && now.Sub(w.metAt) < witnessEvery || slices.Contains(w.met, k) {
 		return
 	}
-	w.metAt = now
-	if !full {
-		w.met = append(w.met, k)
-		return
+	w.metAt, w.asked = now, 0
+	if full {
+		w.met = slices.Delete(w.met, 0, 1)
 	}
-	w.met[w.oldest] = k
-	w.oldest = (w.oldest + 1) % maxWitnesses
+	w.met = append(w.met, k)
 }
 
 // known reports whether next has somebody.
 func (w *witnesses) known(busy func(turnKey) bool) bool {
-	return slices.ContainsFunc(w.met, func(k turnKey) bool { return !w.alone(k) && !busy(k) })
+	return slices.ContainsFunc(w.met, func(k turnKey) bool { return w.free(k, busy) })
 }
 
-// next returns one member after the other to ask whether MX answers; false when
-// none is known that is not busy and does not fail by itself.
+// free reports whether a witness can be asked now.
+func (w *witnesses) free(k turnKey, busy func(turnKey) bool) bool {
+	return !w.alone(k) && !busy(k) && !slices.Contains(w.out, k)
+}
+
+// back notes that a witness is not being asked any more.
+func (w *witnesses) back(k turnKey) {
+	w.out = slices.DeleteFunc(w.out, func(other turnKey) bool { return other == k })
+}
+
+// leave has others looked for: those who were met about the same time may all be
+// at one bank.
+func (w *witnesses) leave() { w.met = w.met[:0] }
+
+// few reports whether there are so few that others should be looked for.
+func (w *witnesses) few() bool {
+	return len(w.met) < fewWitnesses
+}
+
+// next returns one member after the other to ask whether MX answers, who was met
+// last first; false when none is known that is not busy and does not fail by
+// itself. back must follow.
 func (w *witnesses) next(busy func(turnKey) bool) (turnKey, bool) {
 	for range w.met {
-		k := w.met[w.hand%len(w.met)]
-		w.hand++
-		if !w.alone(k) && !busy(k) {
+		k := w.met[len(w.met)-1-w.asked%len(w.met)]
+		w.asked++
+		if w.free(k, busy) {
+			w.out = append(w.out, k)
 			return k, true
 		}
 	}

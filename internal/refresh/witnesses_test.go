@@ -35,8 +35,8 @@ func TestWitnessesAreDifferentMembersThatWereMetLately(t *testing.T) {
 		}
 		got = append(got, k)
 	}
-	want := []turnKey{someone(21), someone(23)}
-	for n := 2; n < maxWitnesses; n++ {
+	want := []turnKey{someone(23), someone(21)} // the latest first
+	for n := maxWitnesses - 1; n >= 2; n-- {
 		want = append(want, someone(n))
 	}
 	if !slices.Equal(got, want) {
@@ -55,17 +55,32 @@ func TestWitnessesPassOverThoseThatFailByThemselves(t *testing.T) {
 	if w.failed(someone(1)) {
 		t.Error("so is a second, although nobody was answered since")
 	}
-	if k, _ := w.next(nobody); k != someone(1) {
-		t.Errorf("%v is asked, want 1: nobody was answered since it failed", k)
+	for range 3 {
+		if k, ok := w.next(nobody); !ok || k != someone(2) {
+			t.Fatalf("%v is asked, %t; want 2", k, ok)
+		}
+		if k, ok := w.next(nobody); ok || w.known(nobody) {
+			t.Fatalf("%v is asked; want nobody, as 2 has not answered yet", k)
+		}
+		w.back(someone(2))
 	}
-	if k, ok := w.next(func(k turnKey) bool { return k == someone(2) }); !ok || k != someone(1) {
-		t.Errorf("%v is asked, want 1: 2 is busy", k)
+	if k, ok := w.next(func(k turnKey) bool { return k == someone(2) }); ok || w.known(func(k turnKey) bool { return k == someone(2) }) {
+		t.Errorf("%v is asked; want nobody, as 2 is busy", k)
 	}
+	w.meet(someone(1), now) // found on the stream, where nobody knows how it fares
+	if k, ok := w.next(nobody); !ok || k != someone(1) {
+		t.Errorf("%v is asked, %t; want 1: nobody was answered since it failed", k, ok)
+	}
+	w.back(someone(1))
 	w.answered(someone(3))
 	for range 3 {
 		if k, ok := w.next(nobody); !ok || k != someone(2) {
 			t.Fatalf("%v is asked, %t; want 2", k, ok)
 		}
+		if k, ok := w.next(nobody); ok || w.known(nobody) {
+			t.Fatalf("%v is asked; want nobody, as 2 has not answered yet", k)
+		}
+		w.back(someone(2))
 	}
 	if !w.failed(someone(1)) {
 		t.Error("a failure after others were answered is not taken for the member's own")
@@ -106,9 +121,14 @@ func (s *gateStory) testify(err error) transition {
 		s.t.Fatal("the probe is no witness")
 	}
 	s.gate.started(s.now)
-	if ok, wait := s.gate.admits(s.now, 1); ok || wait != slowProbes {
-		s.t.Fatalf("a call beside the witness: admitted %t, wait %s; want to wait %s", ok, wait, slowProbes)
+	want := slowProbes
+	if s.gate.witnesses.known(nobody) { // another witness
+		want = quickProbes
 	}
+	if ok, wait := s.gate.admits(s.now, 1); ok || wait != want {
+		s.t.Fatalf("a call beside the witness: admitted %t, wait %s; want to wait %s", ok, wait, want)
+	}
+	s.gate.witnesses.back(k)
 	return s.gate.answered(s.now, s.now, k, err, true, even)
 }
 
@@ -135,6 +155,32 @@ func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
 		s.failInARow(0)
 		if got := s.testify(failure(mx.Timeout)); got != opened || !s.gate.open {
 			t.Errorf("transition %d, want opened", got)
+		}
+	})
+	t.Run("and two more", func(t *testing.T) {
+		t.Parallel()
+		s := newGateStory(t, 64)
+		for n := range maxWitnesses {
+			s.answer(100+n, nil)
+		}
+		s.failInARow(0)
+		for n := range heardMost - 1 {
+			if got := s.testify(failure(mx.ServerFailed)); got != unmoved {
+				t.Fatalf("transition %d by witness %d, want none: others are known", got, n+1)
+			}
+		}
+		if got := s.testify(failure(mx.ServerFailed)); got != opened {
+			t.Errorf("transition %d by the last witness, want opened", got)
+		}
+		if s.gate.witnesses.known(nobody) {
+			t.Error("the others are still witnesses, though they were met about the same time")
+		}
+		s.probe(nil)
+		s.answer(120, nil)
+		s.failInARow(200)
+		s.testify(failure(mx.ServerFailed))
+		if got := s.testify(nil); got != unmoved || s.gate.probes() {
+			t.Errorf("transition %d, want none: the second witness was answered", got)
 		}
 	})
 	t.Run("who was not needed", func(t *testing.T) {
@@ -237,26 +283,50 @@ func TestGateIsNotOpenedByMembersThatFailByThemselves(t *testing.T) {
 	}
 }
 
-func TestGateProbesWithAWitnessEveryOtherTime(t *testing.T) {
+func TestGateProbesMostlyWithWitnesses(t *testing.T) {
 	t.Parallel()
 	s := newGateStory(t, 64)
 	s.answer(100, nil)
 	s.answer(101, nil)
 	s.answer(1, failure(mx.RateLimited))
-	var got []string
-	for range 4 {
+	probe := func(err error) string {
 		_, wait := s.gate.admits(s.now, 0)
 		s.now = s.now.Add(wait)
 		k, ok := s.gate.witness()
 		if !ok {
 			k = someone(1) // whose turn it is
 		}
-		got = append(got, k.member)
 		s.gate.started(s.now)
-		s.gate.answered(s.now, s.now, k, failure(mx.Unavailable), true, even)
+		s.gate.witnesses.back(k)
+		s.gate.answered(s.now, s.now, k, err, true, even)
+		return k.member
 	}
-	if want := []string{"MBR-100", "MBR-1", "MBR-101", "MBR-1"}; !slices.Equal(got, want) {
+	var got []string
+	for range 8 {
+		got = append(got, probe(failure(mx.RateLimited)))
+	}
+	if want := []string{"MBR-101", "MBR-100", "MBR-101", "MBR-1", "MBR-100", "MBR-101", "MBR-100", "MBR-1"}; !slices.Equal(got, want) {
 		t.Errorf("probed with %v, want %v", got, want)
+	}
+	got = nil
+	for range 3 {
+		got = append(got, probe(failure(mx.Unavailable))) // of this member, MX says; a witness no more
+	}
+	if want := []string{"MBR-101", "MBR-100", "MBR-1"}; !slices.Equal(got, want) {
+		t.Errorf("probed with %v, want %v", got, want)
+	}
+}
+
+func TestGateOpensItsWindowQuicklyOnceAWitnessWasAnswered(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(100, nil)
+	s.answer(1, failure(mx.RateLimited))
+	s.probe(nil)
+	s.failInARow(200)
+	s.testify(nil)
+	if got := s.gate.window; got != 2*firstWindow {
+		t.Errorf("%d calls in flight, want %d: MX is well, so this is no outage that everybody has waited for", got, 2*firstWindow)
 	}
 }
 

@@ -34,6 +34,7 @@ func harms() []harm {
 		{"the network to MX is bad", false, badMX},
 		{"the disk is full", false, fullDisk},
 		{"every member is transient at once", false, storm},
+		{"all members of a bank fail", false, bank},
 		{"an upgrade and its way back", false, upgrade},
 		{"a cluster of three", true, cluster},
 	}

@@ -3,11 +3,11 @@
 //
 // It holds tests alone. Each case of TestChaos is one kind of trouble: workers
 // killed, frozen and replaced; nats-server killed; slow, silent, cut and
-// half-closed connections to NATS and to MX; a full disk; an upgrade and its
-// way back; and, on a cluster of three NATS nodes in containers, killed leaders,
-// a node cut off, and a rolling restart. TestStop is about the end of a worker
-// that is told to stop. TestSoak mixes faults for as long as one likes, and
-// watches memory and goroutines.
+// half-closed connections to NATS and to MX; a bank whose members all fail; a
+// full disk; an upgrade and its way back; and, on a cluster of three NATS nodes
+// in containers, killed leaders, a node cut off, and a rolling restart. TestStop
+// is about the end of a worker that is told to stop. TestSoak mixes faults for as
+// long as one likes, and watches memory and goroutines.
 //
 // # How a case goes
 //
