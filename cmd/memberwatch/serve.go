@@ -48,7 +48,7 @@ func (p *program) serve(ctx context.Context) error {
 // gcPercent trades a little CPU for a small heap: what lives long is the record
 // of members' states, and the garbage of a command is gone with it. A collection
 // looks through the stack of every call in flight, so who allows very many calls
-// has the heap grow for twice as long: a tenth of the CPU for some 10 MB.
+// has the heap grow for twice as long: a tenth of the CPU for 7 MB.
 func gcPercent(maxInFlight int) int {
 	if maxInFlight > 128 {
 		return 100

@@ -38,8 +38,7 @@ type conn struct {
 	idleSince int // in ticks of the pool
 
 	mu      sync.Mutex      // guards the rest, and the socket's deadline
-	bound   bool            // a request has c
-	watched <-chan struct{} // Done of the context that breaks c off while it is bound; nil: none does
+	watched <-chan struct{} // Done of the context that breaks c off; nil: none does
 	unwatch func() bool
 }
 
@@ -60,7 +59,6 @@ func newConn(raw net.Conn) *conn {
 func (c *conn) bind(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.bound = true
 	if done := ctx.Done(); done != c.watched {
 		c.stopWatching()
 		c.watched = done
@@ -68,27 +66,21 @@ func (c *conn) bind(ctx context.Context) error {
 			c.unwatch = context.AfterFunc(ctx, func() { c.interrupt(done) })
 		}
 	}
-	deadline, _ := ctx.Deadline() // Without one, that of an earlier request is lifted.
+	deadline, _ := ctx.Deadline() // Without one, that of an earlier request is lifted, or what broke it off.
 	if err := c.socket.SetDeadline(deadline); err != nil {
 		return err
 	}
 	return ctx.Err() // Asked last: should it end after this, interrupt has yet to come.
 }
 
-// interrupt breaks off whatever c is at, if it is at a request of the context whose Done has closed.
+// interrupt breaks off whatever c is at, unless it was given to a request of another context than the one whose Done has
+// closed. While c is idle that does nothing: bind sets another deadline.
 func (c *conn) interrupt(done <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.bound && c.watched == done {
+	if c.watched == done {
 		_ = c.socket.SetDeadline(time.Unix(1, 0)) // Reading and writing end at once.
 	}
-}
-
-// unbind takes c from its request.
-func (c *conn) unbind() {
-	c.mu.Lock()
-	c.bound = false
-	c.mu.Unlock()
 }
 
 // stopWatching has no context break c off any more. c.mu is held.
@@ -250,7 +242,6 @@ func (b *body) Close() error {
 func (b *body) end(whole bool) {
 	c := b.conn
 	b.conn = nil
-	c.unbind()
 	if whole && b.answer.Request.Context().Err() == nil && !b.answer.Close && b.answer.StatusCode != http.StatusSwitchingProtocols && c.reader.Buffered() == 0 {
 		b.transport.pool.put(c)
 	} else {

@@ -59,10 +59,10 @@
 // MX_TIMEOUT is such a deadline from the start, so a call needs no timer.
 //
 // The rest is leaving out: the request is copied from a template into a pooled buffer and shares one header map
-// (http.RoundTripper must not modify a request), Transport.RoundTrip is called directly (a Client adds redirects, cookies and a second timer, none
-// of which is wanted), compression is off (an answer is 1 to 2 kB; inflating it costs more than the bytes), the proxy is
-// looked up once, the body lands in a pooled buffer, and the JSON is scanned once, with the strings of a member in a
-// single allocation. BenchmarkDecodeMember and BenchmarkReadMember compare with the plain way.
+// (http.RoundTripper must not modify a request), the transport is called directly (a Client adds redirects, cookies and
+// a second timer, none of which is wanted), compression is off (an answer is 1 to 2 kB; inflating it costs more than the
+// bytes), the proxy is looked up once, the body lands in a pooled buffer, and the JSON is scanned once, with the strings
+// of a member in a single allocation. BenchmarkDecodeMember and BenchmarkReadMember compare with the plain way.
 //
 // HTTP/1.1 is a choice: MaxInFlight connections of one request each cost less CPU than HTTP/2's framing, a lost or
 // stalled connection harms one member rather than all of them, and the number of connections stays far below MX's limit

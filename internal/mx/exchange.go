@@ -124,8 +124,8 @@ func (c *Client) exchange(ctx context.Context, r *request, buf *buffer) (status 
 }
 
 // limited is a context with a deadline that shows in Deadline alone: when it passes, Done stays open. It is for our own
-// transport, which hands deadlines to the connection; a timer and a place among its parent's children for each call
-// would be a fourth of what a read allocates.
+// transport, which hands deadlines to the connection; a timer, and a place among its parent's children, would be set up
+// and thrown away for each call.
 type limited struct {
 	context.Context //nolint:containedctx // It is one.
 	deadline        time.Time

@@ -269,22 +269,31 @@ func TestAContextThatEndsBeforeTheBodyWasReadSpoilsTheConnection(t *testing.T) {
 
 func TestAGetThatIsBrokenOffIsNotSentOnceMore(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		tr, opened := piped(func(conn net.Conn) {
-			_, _ = http.ReadRequest(bufio.NewReader(conn))
-			_, _ = io.WriteString(conn, okAnswer)
-			hang(conn)
+	for name, limit := range map[string]func(context.Context) (context.Context, context.CancelFunc){
+		"time-out": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Second)
+		},
+		"limited": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return &limited{ctx, time.Now().Add(time.Second)}, func() {}
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			tr, opened := piped(func(conn net.Conn) {
+				_, _ = http.ReadRequest(bufio.NewReader(conn))
+				_, _ = io.WriteString(conn, okAnswer)
+				hang(conn)
+			})
+			if _, _, err := ask(t.Context(), tr, http.MethodGet); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := limit(t.Context())
+			defer cancel()
+			_, _, err := ask(ctx, tr, http.MethodGet) // Over the kept connection.
+			if !errors.Is(err, context.DeadlineExceeded) || opened.Load() != 1 {
+				t.Errorf("%s: error is %v, %d connections were opened", name, err, opened.Load())
+			}
 		})
-		if _, _, err := ask(t.Context(), tr, http.MethodGet); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_, _, err := ask(ctx, tr, http.MethodGet) // Over the kept connection.
-		if !errors.Is(err, context.DeadlineExceeded) || opened.Load() != 1 {
-			t.Errorf("error is %v, %d connections were opened", err, opened.Load())
-		}
-	})
+	}
 }
 
 func TestIdleConnectionsAreClosedInTime(t *testing.T) {

@@ -32,9 +32,6 @@ func (c *conn) readPlain(a *reply, r *http.Request) (bool, error) {
 		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(length), Body: &a.plain, Request: r,
 	}
-	if length == 0 {
-		a.resp.Body = http.NoBody
-	}
 	return true, nil
 }
 

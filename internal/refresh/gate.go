@@ -16,7 +16,7 @@ const (
 	idleWindow    = time.Second            // without an answer for so long, begin with firstWindow again
 	silence       = time.Second            // a full window without a good answer for so long may be some members' trouble
 	failedMembers = 5                      // different members that fail in a row before MX is doubted
-	heardMost     = 3                      // witnesses, if so many are known, that are asked before MX itself is blamed
+	mostUnheard   = 3                      // witnesses, if so many are known, that are asked before MX itself is blamed
 	firstProbe    = 200 * time.Millisecond // after opening
 	quickProbes   = 350 * time.Millisecond // while the outage is young: most are short
 	youngOutage   = 4 * time.Second
@@ -184,7 +184,7 @@ func (g *gate) answered(now, began time.Time, k turnKey, err error, probe bool, 
 func (g *gate) failed(now time.Time, k turnKey, call *mx.CallError, enough int, probe bool, jitter float64) transition {
 	alone := g.witnesses.failed(k)
 	switch {
-	case g.doubting && probe && g.unheard+1 < heardMost && g.witnesses.known(g.busy):
+	case g.doubting && probe && g.unheard+1 < mostUnheard && g.witnesses.known(g.busy):
 		g.unheard++
 		g.probeAt = now
 		return unmoved

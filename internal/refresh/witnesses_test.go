@@ -164,7 +164,7 @@ func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
 			s.answer(100+n, nil)
 		}
 		s.failInARow(0)
-		for n := range heardMost - 1 {
+		for n := range mostUnheard - 1 {
 			if got := s.testify(failure(mx.ServerFailed)); got != unmoved {
 				t.Fatalf("transition %d by witness %d, want none: others are known", got, n+1)
 			}
@@ -280,6 +280,26 @@ func TestGateIsNotOpenedByMembersThatFailByThemselves(t *testing.T) {
 	}
 	if s.failInARow(0); !s.gate.probes() {
 		t.Error("members that were well and fail again count for nothing")
+	}
+}
+
+func TestDeskLooksForWitnessesBeforeTheLastIsGone(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_000_000, 0)
+	d := newDesk(t.Context(), &Config{MaxInFlight: 64}, func() time.Time { return now }, func() float64 { return even })
+	for n := range fewWitnesses {
+		d.gate.open = true
+		if !d.friendless() {
+			t.Errorf("nobody is looked for while MX is not asked and %d witnesses are known", n)
+		}
+		d.gate.open = false
+		if d.friendless() {
+			t.Error("somebody is looked for while MX is asked")
+		}
+		d.gate.witnesses.meet(someone(n), now)
+	}
+	if d.gate.open = true; d.friendless() {
+		t.Errorf("more are looked for than the %d that are known", fewWitnesses)
 	}
 }
 
