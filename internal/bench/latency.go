@@ -78,6 +78,7 @@ func (w *world) steadyStream(ctx context.Context) (*pass, error) {
 	w.report.add("B", "added to MX's time, p99", "ms", w.c, milliseconds(percentile(late, 99)-slowMX))
 	w.report.add("B", "the same in the first second, p99", "ms", w.c, milliseconds(percentile(early, 99)-slowMX))
 	w.report.add("B", stolen+", steady stream", "%", w.c, p.stolen)
+	w.processorTime("B paced", p)
 	return p, nil
 }
 
