@@ -31,7 +31,8 @@ type Service interface {
 type APIOptions struct {
 	// Version is told to NATS tools. One that is not semantic is told as 0.0.0-dev.
 	Version string
-	// MaxInHand is how many requests may wait for their answer; more are refused with 503.
+	// MaxInHand is how many requests may wait for their answer, or be carried out for
+	// somebody who no longer waits; more are refused with 503.
 	MaxInHand int
 	// Farewell is how long requests in hand may still take when the API ends.
 	Farewell time.Duration
@@ -127,11 +128,14 @@ func (a *API) handler(e endpoint) func(context.Context, micro.Request) {
 			return
 		}
 		go func() {
-			defer a.leave()
+			defer a.calls.Done()
 			ctx, cancel := context.WithTimeout(alive, timeout)
 			defer cancel()
 			body, err := serve(ctx)
 			c.answer(e.name, body, c.coded(ctx, err))
+			if !c.submitted {
+				a.leave()
+			}
 		}()
 	}
 }
@@ -170,7 +174,6 @@ func (a *API) leave() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inHand--
-	a.calls.Done()
 }
 
 var semVer = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z]+(\.[0-9A-Za-z]+)*)?$`)

@@ -22,6 +22,10 @@ type apiCall struct {
 	reply  string
 	header nats.Header
 	now    time.Time // when it came
+	// submitted: it is a job now, and in hand until that is settled, even if whoever
+	// asked gives up before. Else requests that nobody waits for would pile up before
+	// the commands.
+	submitted bool
 }
 
 // serveFunc carries a checked request out and returns what to answer, as JSON can hold it.
@@ -45,11 +49,15 @@ func (c *apiCall) refresh(ctx context.Context, r *events.RefreshRequest) (any, e
 	settled := make(chan refresh.Verdict, 1) // so that nobody waits for us when we have given up
 	trace := request{traceparent: header(c.header, headerTraceparent), tracestate: header(c.header, headerTracestate)}
 	trace.dropBrokenTrace()
+	c.submitted = true
 	c.service.Submit(&refresh.Job{
 		Ref: ref, Command: r.Command, ID: r.CommandID,
 		At: c.now, Source: refresh.SourceRequest, Lane: refresh.Interactive, Deliveries: 1,
 		Traceparent: trace.traceparent, Tracestate: trace.tracestate,
-		Settle: func(v refresh.Verdict) { settled <- v },
+		Settle: func(v refresh.Verdict) {
+			settled <- v
+			c.leave()
+		},
 	})
 	select {
 	case v := <-settled:

@@ -213,6 +213,24 @@ func TestTooManyRequestsAreRefusedAtOnce(t *testing.T) {
 	}
 }
 
+// Whoever gave up and asks again would else fill the queue before the commands.
+func TestARequestThatWasGivenUpIsInHandUntilItIsDone(t *testing.T) {
+	t.Parallel()
+	a := ask(t, refreshtest.New(t, refreshtest.Options{}), func(o *bus.APIOptions) { o.MaxInHand = 1 })
+	slow := a.AddMember(nil)
+	a.Inject(mxsim.Fault{Kind: mxsim.FaultLatency, Delay: 500 * time.Millisecond, Member: slow.Member()})
+	r := of(slow)
+	r.TimeoutMS = 20
+	if code := a.send(events.APIRefresh, r, nil); code != events.APIDeadline {
+		t.Errorf("code %q of one that was given up", code)
+	}
+	get := events.GetRequest{User: slow.User(), Member: slow.Member()}
+	if code := a.send(events.APIGet, get, nil); code != events.APIUnavailable {
+		t.Errorf("code %q while it is carried out", code)
+	}
+	a.Until("it is done, and there is room", func() bool { return a.send(events.APIGet, get, nil) == "" })
+}
+
 func TestTheEndAnswersWhatIsInHand(t *testing.T) {
 	t.Parallel()
 	r := refreshtest.New(t, refreshtest.Options{})
