@@ -155,8 +155,9 @@ func (s *size) titles() map[string]string {
 	return map[string]string{
 		"A": fmt.Sprintf("%s commands over as many members, half of them changed, %d in flight, MX at once; members known to the process",
 			count(s.members), s.inFlight),
-		"A cold": "the same with a worker that was just restarted",
-		"B":      fmt.Sprintf("MX takes %s, %d in flight", slowMX, wideInFlight),
+		"A cold":  "the same with a worker that was just restarted",
+		"B":       fmt.Sprintf("MX takes %s, %d in flight", slowMX, wideInFlight),
+		"B paced": fmt.Sprintf("what the steady stream of %d/s costs, where every hand-over is a wake-up", pacedRate),
 		"C": fmt.Sprintf("%s commands on %d members at %s/s, %d in flight, MX takes %s, each member changes every %s until the last eighth",
 			count(s.hotCommands), hotMembers, count(hotRate), s.inFlight, hotMX, hotChange),
 		"E": fmt.Sprintf("a sweep finds %s members new, MX at once, %d in flight; then MX takes %s, and one finds half of them changed",

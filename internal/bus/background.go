@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/refresh"
@@ -71,16 +71,16 @@ func (s *slowBody) read(data []byte) error {
 }
 
 // background takes a message of the slow lane whose time has come.
-func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) {
+func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 	d := b.open(ctx, l, m)
 	if d == nil {
 		return
 	}
-	_, k, ok := b.subjects.ParseBackground(m.Subject())
+	_, k, ok := b.subjects.ParseBackground(m.Subject)
 	var body slowBody
-	err := body.read(m.Data())
+	err := body.read(m.Data)
 	if !ok {
-		err = fmt.Errorf("subject: %q is none of the slow lane", m.Subject())
+		err = fmt.Errorf("subject: %q is none of the slow lane", m.Subject)
 	}
 	if err == nil && body.Cause == causeChain && events.ValidToken(body.Chain) {
 		b.tick(ctx, d, &body)
@@ -105,7 +105,7 @@ func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m jetstream.Ms
 
 // job makes a job of a message about member k. The error says why it is none.
 func (s *slowBody) job(d *delivery, k events.Key) (*refresh.Job, error) {
-	trace := request{traceparent: header(d.msg.Headers(), headerTraceparent), tracestate: header(d.msg.Headers(), headerTracestate)}
+	trace := request{traceparent: header(d.msg.Header, headerTraceparent), tracestate: header(d.msg.Header, headerTracestate)}
 	trace.dropBrokenTrace()
 	j := &refresh.Job{
 		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member(), Reason: s.Reason},

@@ -123,13 +123,13 @@ func (b *Bus) Run(ctx context.Context, jobs Jobs) error {
 	defer cancel()
 	n := b.options.MaxInFlight
 	commands := b.lane(jobs, b.subjects.CommandStream(), consumerCommands, 4*n)
-	commands.handle = func(m jetstream.Msg) { b.command(ctx, jobs, commands, m) }
+	commands.handle = func(m *nats.Msg) { b.command(ctx, jobs, commands, m) }
 	background := b.lane(jobs, b.subjects.BackgroundStream(), consumerBackground, 2*n)
-	background.handle = func(m jetstream.Msg) { b.background(ctx, jobs, background, m) }
+	background.handle = func(m *nats.Msg) { b.background(ctx, jobs, background, m) }
 	all := []*lane{commands, background}
 	if b.config.FollowUpAfter > 0 {
 		follow := b.lane(jobs, b.subjects.EventStream(), consumerFollow, 2*n)
-		follow.handle = func(m jetstream.Msg) { b.followUp(ctx, jobs, follow, m) }
+		follow.handle = func(m *nats.Msg) { b.followUp(ctx, jobs, follow, m) }
 		all = append(all, follow)
 	}
 	var wg sync.WaitGroup
@@ -149,7 +149,7 @@ func (b *Bus) Run(ctx context.Context, jobs Jobs) error {
 
 func (b *Bus) lane(jobs Jobs, stream, durable string, limit int) *lane {
 	return newLane(&lane{
-		js: b.js, stream: stream, durable: durable,
+		nc: b.nc, js: b.js, stream: stream, durable: durable,
 		limit: limit, batch: max(1, limit/(2*pulls)), // so that both pulls are out while half of what is in hand waits
 		flow: jobs.Flow, log: b.log,
 	})

@@ -22,18 +22,18 @@ import (
 const maxReason = 4 << 10
 
 // letter is the dead letter of a message.
-func letter(m jetstream.Msg, meta *jetstream.MsgMetadata, c events.Category, reason string, now time.Time) events.DeadLetter {
-	body := m.Data()
+func letter(m *nats.Msg, meta *nats.MsgMetadata, c events.Category, reason string, now time.Time) events.DeadLetter {
+	body := m.Data
 	sum := sha256.Sum256(body)
 	if len(reason) > maxReason {
 		reason = strings.ToValidUTF8(reason[:maxReason], "")
 	}
 	return events.DeadLetter{
-		Headers:    m.Headers(),
+		Headers:    m.Header,
 		Body:       body[:min(len(body), events.MaxDeadLetterBody)],
 		BodySize:   len(body),
 		BodySHA256: hex.EncodeToString(sum[:]),
-		Subject:    m.Subject(),
+		Subject:    m.Subject,
 		Stream:     meta.Stream,
 		Sequence:   meta.Sequence.Stream,
 		Reason:     reason,

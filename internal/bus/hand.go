@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 )
 
 // hand is the set of messages that were fetched and not yet settled. While a
@@ -14,20 +14,20 @@ import (
 type hand struct {
 	every    time.Duration
 	mu       sync.Mutex
-	messages map[jetstream.Msg]struct{}
+	messages map[*nats.Msg]struct{}
 }
 
 func newHand(every time.Duration) *hand {
-	return &hand{every: every, messages: make(map[jetstream.Msg]struct{})}
+	return &hand{every: every, messages: make(map[*nats.Msg]struct{})}
 }
 
-func (h *hand) take(m jetstream.Msg) {
+func (h *hand) take(m *nats.Msg) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.messages[m] = struct{}{}
 }
 
-func (h *hand) release(m jetstream.Msg) {
+func (h *hand) release(m *nats.Msg) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.messages, m)
@@ -44,7 +44,7 @@ func (h *hand) run(ctx context.Context) {
 		case <-t.C:
 		}
 		h.mu.Lock()
-		now := make([]jetstream.Msg, 0, len(h.messages))
+		now := make([]*nats.Msg, 0, len(h.messages))
 		for m := range h.messages {
 			now = append(now, m)
 		}

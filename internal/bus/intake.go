@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/refresh"
@@ -17,13 +17,13 @@ import (
 type delivery struct {
 	bus  *Bus
 	lane *lane
-	msg  jetstream.Msg
-	meta *jetstream.MsgMetadata
+	msg  *nats.Msg
+	meta *nats.MsgMetadata
 }
 
 // open takes a message in hand. It returns nil when nothing can be done with it:
 // we are stopping, or it is no JetStream message.
-func (b *Bus) open(ctx context.Context, l *lane, m jetstream.Msg) *delivery {
+func (b *Bus) open(ctx context.Context, l *lane, m *nats.Msg) *delivery {
 	meta, err := m.Metadata()
 	if err != nil || ctx.Err() != nil {
 		b.lost(m.Nak())
@@ -39,12 +39,12 @@ func (d *delivery) ref() string {
 }
 
 // command makes a job of a message on the command stream.
-func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) {
+func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 	d := b.open(ctx, l, m)
 	if d == nil {
 		return
 	}
-	r, err := decodeCommand(b.subjects, m.Subject(), m.Headers(), m.Data())
+	r, err := decodeCommand(b.subjects, m.Subject, m.Header, m.Data)
 	id := r.CommandID
 	if id == "" || !events.ValidToken(id) {
 		id = strconv.FormatUint(d.meta.Sequence.Stream, 10)
@@ -62,7 +62,7 @@ func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) 
 	}
 	jobs.Submit(&refresh.Job{
 		Ref: d.ref(), Command: r.Command, ID: id,
-		At: d.meta.Timestamp, Source: sourceOf(m.Headers()), Lane: refresh.Interactive,
+		At: d.meta.Timestamp, Source: sourceOf(m.Header), Lane: refresh.Interactive,
 		Deliveries:  d.meta.NumDelivered,
 		Traceparent: r.traceparent, Tracestate: r.tracestate,
 		Settle: d.settleAs(ctx, refresh.SourceCommand),
@@ -81,7 +81,7 @@ func followWait(stored, now time.Time, after time.Duration) time.Duration {
 // followUp makes a job of an event once it is old enough. The stream is in time
 // order, so waiting for the first one delays all behind it no longer than they
 // have to wait anyway.
-func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg) {
+func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 	d := b.open(ctx, l, m)
 	if d == nil {
 		return
@@ -97,16 +97,16 @@ func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m jetstream.Msg)
 		case <-t.C:
 		}
 	}
-	_, k, ok := b.subjects.ParseEvent(m.Subject())
+	_, k, ok := b.subjects.ParseEvent(m.Subject)
 	if !ok {
 		d.settleAs(ctx, refresh.SourceFollowUp)(refresh.Verdict{
-			Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: fmt.Sprintf("subject: %q names no member", m.Subject()),
+			Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: fmt.Sprintf("subject: %q names no member", m.Subject),
 		})
 		return
 	}
 	// What caused the event is not read here: it is known once the event is recalled
 	// as the last. Its trace is for spans and logs.
-	trace := request{traceparent: header(m.Headers(), headerTraceparent)}
+	trace := request{traceparent: header(m.Header, headerTraceparent)}
 	trace.dropBrokenTrace()
 	jobs.Submit(&refresh.Job{
 		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member()},

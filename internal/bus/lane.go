@@ -33,17 +33,18 @@ const (
 // lane fetches the messages of one durable consumer, as many as may be in hand,
 // and while MX may not be asked only until there is one to probe it with.
 //
-// It asks with one Fetch after the other. The client's Consume would keep asking
+// It asks with one request after the other. The client's Consume would keep asking
 // by itself, but can stop for two heartbeats when all messages it asked for are
 // handled before its request has returned (nats.go 1.55), and what it has
 // buffered cannot be kept alive.
 type lane struct {
+	nc      *nats.Conn
 	js      jetstream.JetStream
 	stream  string
 	durable string
 	limit   int // messages in hand, or asked for, at once
 	batch   int // messages to ask for at once
-	handle  func(jetstream.Msg)
+	handle  func(*nats.Msg)
 	flow    func() refresh.Flow
 	log     *slog.Logger
 
@@ -120,7 +121,7 @@ func (l *lane) run(ctx context.Context) error {
 // the client says of a connection that is gone is that a buffer is full, since
 // we have it buffer nothing.
 func (l *lane) interrupted(err error) {
-	if !l.js.Conn().IsConnected() {
+	if !l.nc.IsConnected() {
 		err = errNotConnected
 	}
 	if l.turn(true) {
@@ -148,8 +149,7 @@ var errNotConnected = errors.New("NATS is not connected")
 
 // consume fetches until ctx ends, MX may not be asked any more, or NATS fails.
 func (l *lane) consume(ctx context.Context, f refresh.Flow) error {
-	cons, err := l.consumer(ctx)
-	if err != nil {
+	if err := l.exists(ctx); err != nil {
 		return err
 	}
 	l.stop(false)
@@ -157,7 +157,7 @@ func (l *lane) consume(ctx context.Context, f refresh.Flow) error {
 	failed := make(chan error, pulls)
 	for range pulls {
 		wg.Go(func() {
-			if err := l.pull(cons); err != nil {
+			if err := l.pull(); err != nil {
 				failed <- err
 			}
 		})
@@ -181,10 +181,17 @@ func (l *lane) consume(ctx context.Context, f refresh.Flow) error {
 }
 
 // pull fetches batch after batch until the lane is to stop.
-func (l *lane) pull(cons jetstream.Consumer) error {
+func (l *lane) pull() error {
+	p, err := newPuller(l.nc, l.stream, l.durable, l.batch)
+	if err != nil {
+		return err
+	}
+	defer p.close()
 	for n := l.reserve(); n > 0; n = l.reserve() {
-		got, err := l.fetch(cons, n, pullTime)
-		l.leave(n - got)
+		err := l.fetch(p, n, pullTime)
+		if errors.Is(err, errLate) { // Whoever did not answer has forgotten that request, and knows the next.
+			err = p.renew()
+		}
 		if err != nil {
 			return err
 		}
@@ -192,21 +199,14 @@ func (l *lane) pull(cons jetstream.Consumer) error {
 	return nil
 }
 
-// fetch asks for n messages and handles those that come within wait.
-func (l *lane) fetch(cons jetstream.Consumer, n int, wait time.Duration) (got int, err error) {
-	batch, err := cons.Fetch(n, jetstream.FetchMaxWait(wait))
-	if err != nil {
-		return 0, fmt.Errorf("asking for messages: %w", err)
+// fetch asks for the n messages that are reserved, and handles those that come within wait.
+func (l *lane) fetch(p *puller, n int, wait time.Duration) error {
+	got, err := p.pull(n, wait, l.handle)
+	l.leave(n - got)
+	if err == nil {
+		l.goesOn()
 	}
-	for m := range batch.Messages() {
-		got++
-		l.handle(m)
-	}
-	if err := batch.Error(); err != nil {
-		return got, fmt.Errorf("waiting for messages: %w", err)
-	}
-	l.goesOn()
-	return got, nil
+	return err
 }
 
 // probe sees to it, while MX may not be asked, that there is a promising job in
@@ -220,24 +220,29 @@ func (l *lane) probe(ctx context.Context, f refresh.Flow) error {
 		}
 		return nil
 	}
-	cons, err := l.consumer(ctx)
+	if err := l.exists(ctx); err != nil {
+		return err
+	}
+	p, err := newPuller(l.nc, l.stream, l.durable, 1)
 	if err != nil {
 		return err
 	}
+	defer p.close()
 	l.mu.Lock()
 	l.held++ // whatever the limit: a lane full of messages that wait has none to probe with
 	l.mu.Unlock()
-	got, err := l.fetch(cons, 1, probeWait)
-	l.leave(1 - got)
-	return err
+	if err := l.fetch(p, 1, probeWait); !errors.Is(err, errLate) {
+		return err
+	}
+	return nil
 }
 
-func (l *lane) consumer(ctx context.Context) (jetstream.Consumer, error) {
+// exists looks the consumer up.
+func (l *lane) exists(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	c, err := l.js.Consumer(ctx, l.stream, l.durable)
-	if err != nil {
-		return nil, fmt.Errorf("looking up consumer: %w", err)
+	if _, err := l.js.Consumer(ctx, l.stream, l.durable); err != nil {
+		return fmt.Errorf("looking up consumer: %w", err)
 	}
-	return c, nil
+	return nil
 }

@@ -260,10 +260,7 @@ func TestAMessageInHandIsKeptFromComingAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.fill(1)
-			m, err := cons.Next(jetstream.FetchMaxWait(patience))
-			if err != nil {
-				t.Fatal(err)
-			}
+			m := h.pulled("MX_COMMANDS", consumerCommands, 1)[0]
 			kept := newHand(wait / 8)
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})

@@ -51,10 +51,10 @@ func (d *delivery) die(ctx context.Context, source refresh.Source, v *refresh.Ve
 		return
 	}
 	b.metrics.deadLetters.WithLabelValues(string(v.Category)).Inc()
-	b.log.Warn("dead letter", "message", d.ref(), "subject", d.msg.Subject(), "category", string(v.Category), "reason", v.Reason,
+	b.log.Warn("dead letter", "message", d.ref(), "subject", d.msg.Subject, "category", string(v.Category), "reason", v.Reason,
 		"command", v.Result.CommandID, "trace_id", v.TraceID)
 	b.report(source, v.Result)
-	b.lost(d.msg.TermWithReason(string(v.Category)))
+	b.lost(d.msg.Respond([]byte("+TERM " + v.Category)))
 }
 
 // lost counts a settlement that could not be sent. The message comes again, and
