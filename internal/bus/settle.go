@@ -45,7 +45,11 @@ func (d *delivery) die(ctx context.Context, source refresh.Source, v *refresh.Ve
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout) // even while we stop
 	defer cancel()
 	b := d.bus
-	if err := b.bury(ctx, letter(d.msg, d.meta, v.Category, v.Reason, b.now())); err != nil {
+	m, err := d.stored(ctx)
+	if err == nil {
+		err = b.bury(ctx, letter(m, d.meta, v.Category, v.Reason, b.now()))
+	}
+	if err != nil {
 		b.log.Error("dead letter not stored; the message comes again", "message", d.ref(), "error", err)
 		b.lost(d.msg.NakWithDelay(unburied))
 		return
