@@ -56,6 +56,7 @@ type Bus struct {
 	walking       sync.WaitGroup        // steps under way; begun by Run, which waits for them
 
 	hand    *hand
+	clock   serverClock
 	metrics *metrics
 	lag     *lag
 	stop    context.CancelFunc

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -75,7 +76,29 @@ func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 func followWait(stored, now time.Time, after time.Duration) time.Duration {
 	tick := max(after/64, 1)
 	due := stored.Add(after + tick - 1).Truncate(tick)
-	return min(due.Sub(now), after+tick) // no longer, should the server's clock be ahead of ours
+	return min(due.Sub(now), after+tick)
+}
+
+// serverClock is the server's clock, as far as the times of its messages tell, where
+// ours is behind it. Without, each event of a backlog would seem to be of just now.
+type serverClock struct {
+	mu     sync.Mutex
+	stored time.Time // the latest that a message had when it was seen
+	seen   time.Time // when that was, by our clock
+}
+
+// now is the server's time as a message of some time is seen, or ours if that is later.
+func (c *serverClock) now(ours, stored time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	theirs := c.stored.Add(ours.Sub(c.seen))
+	if stored.After(theirs) {
+		c.stored, c.seen, theirs = stored, ours, stored
+	}
+	if ours.After(theirs) {
+		return ours
+	}
+	return theirs
 }
 
 // followUp makes a job of an event once it is old enough. The stream is in time
@@ -86,7 +109,7 @@ func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 	if d == nil {
 		return
 	}
-	wait := followWait(d.meta.Timestamp, b.now(), b.config.FollowUpAfter)
+	wait := followWait(d.meta.Timestamp, b.clock.now(b.now(), d.meta.Timestamp), b.config.FollowUpAfter)
 	if wait > 0 {
 		t := time.NewTimer(wait)
 		defer t.Stop()

@@ -307,6 +307,27 @@ func TestFollowUpsOfABurstBeginTogetherAndNeverEarly(t *testing.T) {
 	}
 }
 
+func TestAClockThatIsBehindDoesNotMakeABacklogWait(t *testing.T) {
+	t.Parallel()
+	const after, behind = 3 * time.Second, time.Minute
+	var c serverClock
+	ours := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	begin, waited := ours, time.Duration(0)
+	for n := range 100 { // of the last minute, by the server's clock
+		stored := begin.Add(behind - time.Minute + time.Duration(n)*600*time.Millisecond)
+		wait := max(0, followWait(stored, c.now(ours, stored), after))
+		ours, waited = ours.Add(wait), waited+wait
+	}
+	if waited < after || waited > time.Minute+2*after {
+		t.Errorf("a minute's events waited %s", waited)
+	}
+
+	stored := ours.Add(-time.Hour)
+	if got := c.now(ours.Add(time.Hour), stored); !got.Equal(ours.Add(time.Hour)) {
+		t.Errorf("a clock that is set right is not believed: %s", got)
+	}
+}
+
 func TestAFollowUpComesOnceItsEventIsOldEnough(t *testing.T) {
 	t.Parallel()
 	c := good()
