@@ -15,7 +15,7 @@ type Config struct {
 	EventTypePrefix    string        `env:"EVENT_TYPE_PREFIX" desc:"Put in front of every event type, such as com.example."`
 	StateCache         int           `env:"STATE_CACHE, default=10000" desc:"Members whose last state is kept in memory; 0 none."`
 	DeleteConfirmAfter time.Duration `env:"DELETE_CONFIRM_AFTER, default=10s" desc:"How long after a first 404 a second read may declare a member deleted."`
-	DeleteLimit        int           `env:"DELETE_LIMIT, default=20" desc:"Deletions published per minute, at most; more are held back for somebody to look."`
+	DeleteLimit        int           `env:"DELETE_LIMIT, default=20" desc:"Deletions that one worker publishes in a minute, at most; more are held back for somebody to look."`
 	CommandBudget      time.Duration `env:"COMMAND_BUDGET, default=24h" desc:"How long a command that fails for its own member alone is tried before it becomes a dead letter."`
 	ShutdownTimeout    time.Duration `env:"SHUTDOWN_TIMEOUT, default=20s" desc:"How long work in hand may take to finish once the process is told to stop."`
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -14,28 +13,40 @@ import (
 // evidenceAge is how old MX's last good read may be for a 404 to be believed.
 const evidenceAge = time.Minute
 
+// witnessesOfADeletion is how many other members are read for it at most.
+const witnessesOfADeletion = 3
+
 // notFound decides what a 404 means. A wrong key or host answers 404 for
 // everybody, so a member is only declared deleted by a second read, after some
 // time in which MX answered others well. evidence is when MX had answered a read
 // with 200 last, as this one began.
 func (c *cycle) notFound(ctx context.Context, last *known, at, evidence time.Time) (bool, error) {
-	if err := c.resolveAgain(ctx); err != nil {
+	strays, lives, err := c.resolveAgain(ctx)
+	if lives || err != nil {
 		return false, err
 	}
-	if len(c.serving) == 0 {
-		return true, nil
-	}
-	if !last.state.Known() {
-		return c.conclude(ctx, last, events.OutcomeNotFound, "MX knows no such member")
-	}
-	if last.state.Deleted {
-		return c.conclude(ctx, last, events.OutcomeUnchanged, "")
-	}
-	confirms := c.confirmation(ctx)
-	if confirms == nil {
-		if err := c.Confirmations.Schedule(ctx, c.key, at, c.serving[0].ID); err != nil {
-			return false, fmt.Errorf("scheduling confirmation of deletion: %w", err)
+	alive := last.state.Known() && !last.state.Deleted
+	var confirms *Confirmation
+	if alive {
+		// Also when all who asked meant another member: nobody may ask for this one again.
+		confirms = c.confirmation(ctx)
+		if confirms == nil {
+			if err := c.Confirmations.Schedule(ctx, c.key, at, c.serving[0].ID); err != nil {
+				return false, fmt.Errorf("scheduling confirmation of deletion: %w", err)
+			}
 		}
+	} else {
+		c.held.remove(c.key)
+	}
+	c.part(strays)
+	switch {
+	case len(c.serving) == 0:
+		return true, nil
+	case last.state.Deleted:
+		return c.conclude(ctx, last, events.OutcomeUnchanged, "")
+	case !alive:
+		return c.conclude(ctx, last, events.OutcomeNotFound, "MX knows no such member")
+	case confirms == nil:
 		return c.conclude(ctx, last, events.OutcomeUnchanged, "MX answers 404; to be confirmed")
 	}
 	again, err := c.believe(ctx, confirms, evidence)
@@ -43,8 +54,6 @@ func (c *cycle) notFound(ctx context.Context, last *known, at, evidence time.Tim
 		return false, nil
 	}
 	if err != nil {
-		c.held.add(c.key, err)
-		c.metrics.held.Inc()
 		return c.hold(ctx, last, err)
 	}
 	t, d, _ := last.state.Gone(at)
@@ -73,42 +82,70 @@ func (c *cycle) confirmation(ctx context.Context) *Confirmation {
 // member's end: MX must have answered some other member well since the first
 // 404 and within evidenceAge, and only so many may go at a time. Evidence that
 // comes after the 404 says nothing of it, for MX may have recovered in between:
-// the member has to be read again.
+// the member has to be read again. Where nobody else is known to be asked, any
+// good answer within evidenceAge is evidence.
 func (c *cycle) believe(ctx context.Context, confirms *Confirmation, evidence time.Time) (again bool, err error) {
-	evident := func(ok time.Time) bool { return ok.After(confirms.FirstAt) && c.now().Sub(ok) < evidenceAge }
+	recent := func(ok time.Time) bool { return c.now().Sub(ok) < evidenceAge }
+	evident := func(ok time.Time) bool { return ok.After(confirms.FirstAt) && recent(ok) }
 	if !evident(evidence) {
-		for _, k := range c.memory.others(c.key, 3) { // ask for the evidence rather than wait for it
-			if c.call.begin(ctx) != nil {
-				break
-			}
-			_, err := c.MX.ReadMember(ctx, k.User(), k.Member())
-			c.note(c.call.answered(err), err)
-			if err == nil || mx.KindOf(err) != mx.NotFound {
-				break
-			}
+		alone, err := c.seekEvidence(ctx)
+		switch {
+		case err != nil:
+			return false, err
+		case alone && recent(evidence):
+		case !evident(c.desk.lastOK()):
+			return false, fmt.Errorf("%w: MX has answered no member's read well since this one got 404; check host and key", errHeld)
+		default:
+			return true, nil
 		}
 	}
-	switch {
-	case !evident(c.desk.lastOK()):
-		return false, fmt.Errorf("%w: MX has answered no member's read well since this one got 404; check host and key", errHeld)
-	case !evident(evidence):
-		return true, nil
-	case !c.deletions.AllowN(c.now(), 1):
+	if !c.deletions.allow(c.now()) {
 		return false, fmt.Errorf("%w: more than DELETE_LIMIT (%d a minute) would go", errHeld, c.cfg.DeleteLimit)
 	}
 	return false, nil
 }
 
+// seekEvidence asks MX for other members, rather than wait until somebody does,
+// until one is answered well. It reports whether none is known.
+func (c *cycle) seekEvidence(ctx context.Context) (alone bool, err error) {
+	others := c.memory.others(c.key, witnessesOfADeletion, c.jitter(), c.Confirmations.Pending)
+	if len(others) == 0 {
+		// After a restart, or without a memory.
+		known, err := c.States.Some(ctx, 2*witnessesOfADeletion)
+		if err != nil {
+			return false, fmt.Errorf("%w: looking for other members to read: %w", errHeld, err)
+		}
+		others = slices.DeleteFunc(known, func(k events.Key) bool { return k == c.key })
+		others = others[:min(len(others), witnessesOfADeletion)]
+	}
+	for _, k := range others {
+		if c.call.begin(ctx) != nil {
+			break
+		}
+		_, err := c.MX.ReadMember(ctx, k.User(), k.Member())
+		c.note(c.call.answered(err), err)
+		if err == nil || mx.KindOf(err) != mx.NotFound {
+			break
+		}
+	}
+	return len(others) == 0, nil
+}
+
 // hold keeps the confirming jobs for later and settles the others.
 func (c *cycle) hold(ctx context.Context, last *known, err error) (bool, error) {
-	c.Log.Error("deletion held back", "member", c.key.Member(), "reason", err)
+	c.metrics.held.Inc()
 	var confirming []*Job
+	var longest time.Duration
 	c.serving = slices.DeleteFunc(c.serving, func(j *Job) bool {
 		if j.Confirms != nil {
 			confirming = append(confirming, j)
+			longest = max(longest, heldFor(j.Deliveries))
 		}
 		return j.Confirms != nil
 	})
+	if c.held.add(c.key, c.now().Add(2*longest), err) {
+		c.Log.Error("deletion held back", "member", c.key.Member(), "reason", err)
+	}
 	c.fail(confirming, c.key, err)
 	if len(c.serving) == 0 {
 		return true, nil
@@ -123,35 +160,4 @@ func (c *cycle) cancelDeletion(ctx context.Context) error {
 	}
 	c.held.remove(c.key)
 	return nil
-}
-
-// held is the set of members whose deletion is held back; while there are any
-// the service is not ready, so that somebody looks.
-type held struct {
-	health Health
-
-	mu      sync.Mutex
-	members map[events.Key]struct{}
-}
-
-func (h *held) add(k events.Key, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.members == nil {
-		h.members = make(map[events.Key]struct{})
-	}
-	h.members[k] = struct{}{}
-	h.health.Set(CheckDeletions, err)
-}
-
-func (h *held) remove(k events.Key) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, ok := h.members[k]; !ok {
-		return
-	}
-	delete(h.members, k)
-	if len(h.members) == 0 {
-		h.health.Set(CheckDeletions, nil)
-	}
 }

@@ -211,6 +211,57 @@ func TestA404ForEverybodyDeletesNobody(t *testing.T) {
 	}
 }
 
+// There is nobody else to ask, so MX's last good answer is evidence, if it is of
+// the last minute.
+func TestTheOnlyMemberIsDeletedIfMXAnsweredWellLately(t *testing.T) {
+	t.Parallel()
+	for _, restarted := range []bool{false, true} {
+		r := refreshtest.New(t, refreshtest.Options{})
+		k := r.AddMember(status("CONNECTED"))
+		r.Refresh(k)
+		if restarted {
+			if err := r.Workers[0].Stop(); err != nil {
+				t.Fatal(err)
+			}
+			r.StartWorker()
+		}
+		remove(t, r, k)
+		r.Refresh(k)
+		if !restarted {
+			r.WaitIdle()
+			wantTypes(t, r, k, events.TypeConnected, events.TypeDeleted)
+			continue
+		}
+		w := r.Workers[len(r.Workers)-1]
+		r.Until("the deletion is held back", func() bool { return w.Health.Get(refresh.CheckDeletions) != nil })
+		wantTypes(t, r, k, events.TypeConnected)
+		alive := r.AddMember(status("CONNECTED"))
+		r.Refresh(alive)
+		r.WaitIdle()
+		wantTypes(t, r, k, events.TypeConnected, events.TypeDeleted)
+		if err := w.Health.Get(refresh.CheckDeletions); err != nil {
+			t.Errorf("still not ready: %v", err)
+		}
+	}
+}
+
+func TestAWorkerThatRemembersNobodyAsksMembersOfTheStreamForEvidence(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{})
+	alive, k := r.AddMember(status("CONNECTED")), r.AddMember(status("CONNECTED"))
+	r.Refresh(alive)
+	r.Refresh(k)
+	r.WaitIdle()
+	if err := r.Workers[0].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, r, k)
+	r.StartWorker()
+	r.Refresh(k)
+	r.WaitIdle()
+	wantTypes(t, r, k, events.TypeConnected, events.TypeDeleted)
+}
+
 func TestNoMoreThanDeleteLimitGoAtATime(t *testing.T) {
 	t.Parallel()
 	time := new(clock)

@@ -71,8 +71,10 @@ const (
 	memberDelayMax = 5 * time.Minute
 	busDelay       = 250 * time.Millisecond // NATS did not answer, or the member is contended
 	busDelayMax    = 10 * time.Second
-	heldDelay      = 5 * time.Second // a deletion that waits for evidence
-	maxPanics      = 3               // deliveries after which a job that crashes us is dead
+	heldDelay      = 5 * time.Second // a deletion that waits for evidence: every time for a minute, then less and less often
+	heldDelayMax   = 5 * time.Minute
+	heldAtFirst    = 12 // deliveries of the first minute
+	maxPanics      = 3  // deliveries after which a job that crashes us is dead
 )
 
 // dispose is the table of what becomes of a job whose cycle ended with err. It
@@ -91,7 +93,7 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 		}
 		return retry(grow(busDelay, busDelayMax))
 	case errors.Is(err, errHeld):
-		return retry(s.spread(heldDelay, heldDelay, 1))
+		return retry(s.spread(heldFor(j.Deliveries), heldDelayMax, 1))
 	case errors.Is(err, errSuspended), errors.Is(err, errCrowded):
 		return retry(grow(outageDelay, outageDelayMax))
 	case errors.Is(err, ErrTooLarge):
@@ -110,6 +112,15 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 		return retry(grow(outageDelay, outageDelayMax))
 	}
 	return s.blameMember(j, err)
+}
+
+// heldFor is after how long a deletion that is held back is looked at again.
+func heldFor(deliveries uint64) time.Duration {
+	d := heldDelay
+	for ; deliveries > heldAtFirst && d < heldDelayMax; deliveries-- {
+		d *= 2
+	}
+	return min(d, heldDelayMax)
 }
 
 // blameMember has a job tried again until its own failures have used up the budget.

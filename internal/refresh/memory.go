@@ -2,7 +2,6 @@ package refresh
 
 import (
 	"hash/maphash"
-	"slices"
 	"sync"
 	"time"
 
@@ -130,21 +129,27 @@ func (m *memory) forget(k events.Key) {
 	}
 }
 
-// others returns up to n members, other than k, that are known to live; those
-// that were remembered first come last.
-func (m *memory) others(k events.Key, n int) []events.Key {
+// others returns up to n members, other than k, that are known to live, from any
+// place: rather of other users and not doubtful than the rest. from, in [0,1), says
+// where to begin.
+func (m *memory) others(k events.Key, n int, from float64, doubtful func(events.Key) bool) []events.Key {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []events.Key
-	for _, s := range slices.Backward(m.slots) {
-		if len(out) == n {
-			break
-		}
-		if other, alive := owner(s.record); alive && other != k {
-			out = append(out, other)
+	var good, rest []events.Key
+	begin := int(from * float64(len(m.slots)))
+	for i := range m.slots {
+		other, alive := owner(m.slots[(begin+i)%len(m.slots)].record)
+		switch {
+		case !alive || other == k:
+		case len(good) == n:
+			return good
+		case other.User() != k.User() && !doubtful(other):
+			good = append(good, other)
+		case len(rest) < n:
+			rest = append(rest, other)
 		}
 	}
-	return out
+	return append(good, rest[:min(len(rest), n-len(good))]...)
 }
 
 // budget counts how long each job has failed through its own member's fault.

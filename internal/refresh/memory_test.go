@@ -54,24 +54,49 @@ func TestMemoryOfNothing(t *testing.T) {
 	k := keyNumber(t, 1)
 	m.remember(k, alive(1))
 	m.forget(k)
-	if recalled(m, k) != nil || m.others(keyNumber(t, 2), 3) != nil {
+	if recalled(m, k) != nil || m.others(keyNumber(t, 2), 3, 0, noneDoubtful) != nil {
 		t.Error("a memory of size 0 remembers")
 	}
 }
 
+func noneDoubtful(events.Key) bool { return false }
+
 func TestMemoryNamesOtherMembersThatLive(t *testing.T) {
 	t.Parallel()
 	m := newMemory(10)
-	for n := range 6 {
-		m.remember(keyNumber(t, n), alive(1))
+	key := func(user, member string) events.Key {
+		k, err := events.NewKey(user, member)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
 	}
-	gone := alive(2)
-	gone.state.Deleted = true
-	m.remember(keyNumber(t, 4), gone)
-	m.remember(keyNumber(t, 5), &known{}) // never seen
-	got := m.others(keyNumber(t, 3), 2)
-	if want := []events.Key{keyNumber(t, 2), keyNumber(t, 1)}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want the last ones that live, %v", got, want)
+	k, sibling, gone, unseen := key("USR-1", "MBR-1"), key("USR-1", "MBR-2"), key("USR-2", "MBR-3"), key("USR-2", "MBR-4")
+	a, b, c := key("USR-3", "MBR-5"), key("USR-4", "MBR-6"), key("USR-5", "MBR-7")
+	for _, of := range []events.Key{k, sibling, gone, unseen, a, b, c} {
+		m.remember(of, alive(1))
+	}
+	dead := alive(2)
+	dead.state.Deleted = true
+	m.remember(gone, dead)
+	m.remember(unseen, &known{})
+	isB := func(o events.Key) bool { return o == b }
+	for _, w := range []struct {
+		n        int
+		from     float64
+		doubtful func(events.Key) bool
+		want     []events.Key
+	}{
+		{2, 0, noneDoubtful, []events.Key{a, b}},
+		{2, 0.8, noneDoubtful, []events.Key{b, c}}, // of 7
+		{2, 0.99, noneDoubtful, []events.Key{c, a}},
+		{2, 0, isB, []events.Key{a, c}},
+		{4, 0, isB, []events.Key{a, c, sibling, b}},
+		{9, 0, noneDoubtful, []events.Key{a, b, c, sibling}},
+	} {
+		if got := m.others(k, w.n, w.from, w.doubtful); !slices.Equal(got, w.want) {
+			t.Errorf("%d from %v: %v, want %v", w.n, w.from, got, w.want)
+		}
 	}
 }
 
@@ -90,7 +115,7 @@ func TestMemoryKeepsWhoIsAskedForWhenItIsFull(t *testing.T) {
 		t.Error("the member that was asked for went")
 	}
 	if recalled(m, keyNumber(t, 2)) != nil {
-		t.Error("the member that nobody asked for stayed")
+		t.Error("the member that noneDoubtful asked for stayed")
 	}
 }
 

@@ -67,25 +67,40 @@ func (c *cycle) handOver(jobs []*Job, k events.Key) {
 	}
 }
 
+// stray is a job whose ids have come to mean another member.
+type stray struct {
+	job *Job
+	of  events.Key
+}
+
 // resolveAgain is for a 404 by guids that came from memory: the partner's ids
-// may have come to mean another member since. Jobs for which they do are moved
-// to that member's turn; the others stay in c.serving.
-func (c *cycle) resolveAgain(ctx context.Context) error {
-	for _, j := range slices.Clone(c.serving) { // they stay there until moved: nothing that fails here may lose one
+// may have come to mean another member since. It returns the jobs for which they
+// do; lives reports that MX finds this very member by them.
+func (c *cycle) resolveAgain(ctx context.Context) (strays []stray, lives bool, err error) {
+	for _, j := range c.serving {
 		if !j.turn().partner {
 			continue
 		}
 		k, err := c.ask(ctx, j.Command.User, j.Command.Member)
 		switch {
-		case mx.KindOf(err) == mx.NotFound || (err == nil && k == c.key):
+		case mx.KindOf(err) == mx.NotFound:
 		case err != nil:
-			return err
+			return nil, false, err
+		case k == c.key:
+			return nil, true, nil
 		default:
-			c.serving = slices.DeleteFunc(c.serving, func(o *Job) bool { return o == j })
-			c.handOver([]*Job{j}, k)
+			strays = append(strays, stray{j, k})
 		}
 	}
-	return nil
+	return strays, false, nil
+}
+
+// part hands strays over to the members that they are about.
+func (c *cycle) part(strays []stray) {
+	for _, s := range strays {
+		c.serving = slices.DeleteFunc(c.serving, func(j *Job) bool { return j == s.job })
+		c.handOver([]*Job{s.job}, s.of)
+	}
 }
 
 // renamed is for an answer about a member that does not go by the ids that a

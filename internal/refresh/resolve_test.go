@@ -109,7 +109,7 @@ func TestPartnerIDsThatComeToMeanAnotherMemberAreResolvedAgain(t *testing.T) {
 		t.Errorf("result about %s (%s), want the renewed member %s", got.MemberGUID, got.EventType, renewed.Member())
 	}
 	r.WaitIdle()
-	wantTypes(t, r, old, events.TypeConnected)
+	wantTypes(t, r, old, events.TypeConnected, events.TypeDeleted) // nobody will ask for it again
 	wantTypes(t, r, renewed, events.TypeChallenged)
 	before := r.Reads(old)
 	r.Do(command)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/time/rate"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/member"
@@ -40,7 +39,7 @@ type Service struct {
 	desk      *desk
 	memory    *memory
 	budget    *budget
-	deletions *rate.Limiter
+	deletions allowance
 	held      held
 	storage   *storage
 	metrics   *metrics
@@ -61,7 +60,7 @@ func New(cfg Config, deps Deps) *Service {
 		jitter:    deps.Jitter,
 		memory:    newMemory(cfg.StateCache),
 		budget:    newBudget(),
-		deletions: rate.NewLimiter(rate.Limit(float64(cfg.DeleteLimit)/60), cfg.DeleteLimit),
+		deletions: allowance{limit: cfg.DeleteLimit},
 		metrics:   newMetrics(),
 		tracing:   tracing{deps.Tracer, deps.Subjects},
 		stop:      stop,
@@ -121,6 +120,7 @@ func (s *Service) Run(ctx context.Context) error {
 				s.settle(j, s.dispose(j, errSuspended))
 			}
 			s.acquaint(ctx)
+			s.held.expire(s.now())
 		}
 	}
 }

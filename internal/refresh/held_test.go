@@ -1,0 +1,70 @@
+package refresh
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+type check struct{ err error }
+
+func (c *check) Set(_ string, err error) { c.err = err }
+
+func TestADeletionIsHeldBackUntilItIsDecidedOrNotSeenAgain(t *testing.T) {
+	t.Parallel()
+	health := new(check)
+	h := held{health: health}
+	begin := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	at := func(seconds time.Duration) time.Time { return begin.Add(seconds * time.Second) }
+	why := errors.New("no evidence")
+	one, other := keyNumber(t, 1), keyNumber(t, 2)
+	if !h.add(one, at(10), why) || h.add(one, at(20), why) || !h.add(other, at(15), why) {
+		t.Error("what is new is told wrongly")
+	}
+	h.expire(at(12))
+	h.remove(other)
+	h.remove(other)
+	if health.err == nil {
+		t.Error("ready while one is held back that was seen again")
+	}
+	h.expire(at(21))
+	if health.err != nil {
+		t.Errorf("not ready for one that was not seen again: %v", health.err)
+	}
+	if !h.add(one, at(30), why) {
+		t.Error("held back again, it is not new")
+	}
+	h.remove(one)
+	if health.err != nil {
+		t.Errorf("not ready for one that was decided: %v", health.err)
+	}
+}
+
+func TestAnAllowanceHoldsInEveryMinute(t *testing.T) {
+	t.Parallel()
+	a := allowance{limit: 3}
+	begin := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		at   time.Duration
+		want bool
+	}{
+		{0, true}, {50 * time.Second, true}, {55 * time.Second, true}, {59 * time.Second, false},
+		{60 * time.Second, true}, {61 * time.Second, false}, {109 * time.Second, false}, {110 * time.Second, true},
+	} {
+		if got := a.allow(begin.Add(c.at)); got != c.want {
+			t.Errorf("after %s: %t", c.at, got)
+		}
+	}
+}
+
+func TestADeletionIsHeldBackForLongerAndLonger(t *testing.T) {
+	t.Parallel()
+	for deliveries, want := range map[uint64]time.Duration{
+		1: heldDelay, heldAtFirst: heldDelay, heldAtFirst + 1: 2 * heldDelay, heldAtFirst + 3: 8 * heldDelay,
+		heldAtFirst + 7: heldDelayMax, 1 << 60: heldDelayMax,
+	} {
+		if got := heldFor(deliveries); got != want {
+			t.Errorf("at delivery %d for %s, want %s", deliveries, got, want)
+		}
+	}
+}
