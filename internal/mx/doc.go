@@ -56,7 +56,7 @@
 // reads from an idle one, so it is asked first, without waiting, whether it was closed or has something that nobody asked
 // for; TLS is asked rather than its socket, as it may hold a record back. And a connection that the context broke off, at
 // whatever point, is closed: a deadline in the past is set on its socket, which is all that another goroutine ever does to it.
-// MX_TIMEOUT is such a deadline from the start, so a call needs no timer.
+// MX_TIMEOUT is such a deadline from the start, so a call over a connection that is there needs no timer.
 //
 // The rest is leaving out: the request is copied from a template into a pooled buffer and shares one header map
 // (http.RoundTripper must not modify a request), the transport is called directly (a Client adds redirects, cookies and

@@ -163,11 +163,8 @@ func (t *transport) enter(ctx context.Context) error {
 }
 
 func (t *transport) wait(ctx context.Context) error {
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline)
-		defer cancel()
-	}
+	ctx, cancel := timed(ctx)
+	defer cancel()
 	select {
 	case t.slots <- struct{}{}:
 		return nil
@@ -178,9 +175,18 @@ func (t *transport) wait(ctx context.Context) error {
 
 func (t *transport) leave() { <-t.slots }
 
+// timed returns ctx with a Done that closes at its deadline, which that of limited does not. It is for where there is no
+// connection yet that could be given the deadline.
+func timed(ctx context.Context) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(ctx, deadline)
+	}
+	return ctx, func() {}
+}
+
 // connect opens a connection, its TLS included.
 func (t *transport) connect(ctx context.Context) (*conn, error) {
-	raw, err := t.dial(ctx, "tcp", t.address)
+	raw, err := t.reach(ctx)
 	if err != nil {
 		return nil, lostWhile(ctx, "connecting", err)
 	}
@@ -194,6 +200,14 @@ func (t *transport) connect(ctx context.Context) (*conn, error) {
 		return nil, lostWhile(ctx, "connecting", err)
 	}
 	return c, nil
+}
+
+// reach dials. net.Dialer looks at a context's Done alone while it resolves a name, for as long as resolv.conf allows, and
+// without a Done while it connects: it sets up a timer only for a deadline that is earlier than the context's.
+func (t *transport) reach(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := timed(ctx)
+	defer cancel()
+	return t.dial(ctx, "tcp", t.address)
 }
 
 // CloseIdleConnections ends the keeping of connections: the idle ones are closed now, the others after their answer.
