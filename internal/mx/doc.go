@@ -30,7 +30,8 @@
 //	credentials.go  the shared request header; key file rotation
 //	client.go       New, options
 //	exchange.go     one call: its time, its key, what its status means, its body
-//	transport.go    http.RoundTripper to one host; net/http's where there is a proxy
+//	transport.go    http.RoundTripper to one host
+//	proxied.go      net/http's instead, where there is a proxy
 //	pool.go         connections between two requests
 //	conn.go         one connection: a request written, an answer read
 //	plain.go        the answers that nothing is subtle about

@@ -31,21 +31,7 @@ func newTransport(config *Config, base, proxy *url.URL) closingTransport {
 	dialer := &net.Dialer{Timeout: config.Timeout}
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
 	if proxy != nil {
-		http1 := new(http.Protocols)
-		http1.SetHTTP1(true)
-		return &http.Transport{
-			Proxy:                  http.ProxyURL(proxy),
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        tlsConfig,
-			TLSHandshakeTimeout:    config.Timeout,
-			Protocols:              http1, // Package doc, "Why it looks the way it does".
-			DisableCompression:     true,  // Likewise.
-			MaxConnsPerHost:        config.MaxInFlight,
-			MaxIdleConns:           config.MaxInFlight,
-			MaxIdleConnsPerHost:    config.MaxInFlight,
-			IdleConnTimeout:        idleTimeout,
-			MaxResponseHeaderBytes: maxHeaderBytes,
-		}
+		return newProxied(config, proxy, tlsConfig, dialer.DialContext)
 	}
 	port := base.Port()
 	if port == "" {
@@ -72,7 +58,7 @@ func newTransport(config *Config, base, proxy *url.URL) closingTransport {
 // it, the body included: its end, and its deadline even if that does not end it (see limited). A connection that was left
 // at any other point than the end of an answer is closed.
 type transport struct {
-	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	dial    dialFunc
 	address string
 	tls     *tls.Config // nil: none
 
