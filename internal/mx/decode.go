@@ -143,7 +143,7 @@ func (d *memberDraft) read(s *scanner) bool {
 		default:
 			s.skip()
 		}
-		if s.err != nil && optional(string(s.key)) {
+		if s.err != nil && optional(string(begin.key)) {
 			s.passOver(begin)
 		}
 	}

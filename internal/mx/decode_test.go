@@ -305,6 +305,8 @@ func TestDecodeMemberRefusesBadAnswersAndNamesTheField(t *testing.T) {
 		{"code a fraction", answer(`"error":{"error_code":20.5}`), "member.error.error_code"},
 		{"code too large", answer(`"error":{"error_code":99999999999}`), "member.error.error_code"},
 		{"nothing but a message that is none", answer(`"error":{"error_code":null,"error_message":5}`), "member.error.error_message: want a string or null, have a number"},
+		{"a message that is none, then an id", answer(`"error":{"error_message":5,"id":1}`), "member.error.error_message: want a string or null, have a number"},
+		{"a message that is none, then a list", answer(`"error":{"user_message":[],"of":[{"name":1}]}`), "member.error.user_message: want a string or null, have an array"},
 		{"error type a number", answer(`"error":{"error_type":1}`), "member.error.error_type: want a string or null, have a number"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

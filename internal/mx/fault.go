@@ -66,7 +66,7 @@ func readFaultObject(s *scanner) *Error {
 		default:
 			s.skip()
 		}
-		if s.err != nil && explains(string(s.key)) {
+		if s.err != nil && explains(string(begin.key)) {
 			unread = s.err
 			s.passOver(begin)
 		}

@@ -7,10 +7,13 @@ type unwantedError struct{ text string }
 
 func (e *unwantedError) Error() string { return e.text }
 
-// mark is where a value begins.
-type mark struct{ pos, depth int }
+// mark is where a value begins, and its key: within an object the scanner moves on to keys of that.
+type mark struct {
+	pos, depth int
+	key        []byte
+}
 
-func (s *scanner) mark() mark { return mark{s.pos, s.depth} }
+func (s *scanner) mark() mark { return mark{s.pos, s.depth, s.key} }
 
 // passOver skips the value that began at m, when all that is wrong with it is that it is unwanted.
 func (s *scanner) passOver(m mark) {
@@ -18,7 +21,7 @@ func (s *scanner) passOver(m mark) {
 		return
 	}
 	s.err, s.first = nil, false
-	s.pos, s.depth = m.pos, m.depth
+	s.pos, s.depth, s.key = m.pos, m.depth, m.key
 	s.unread = append(s.unread, s.place())
 	s.skip()
 }
