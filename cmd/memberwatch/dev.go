@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -59,6 +60,9 @@ func (p *program) dev(ctx context.Context, natsAddr, mxAddr, httpAddr string) (e
 			err = fmt.Errorf("%w; --mx and --http choose other addresses", err)
 		}
 	}()
+	if _, port, err := net.SplitHostPort(mxAddr); err != nil || !isPort(port) {
+		return usagef("--mx (MXSIM_ADDR): %q is not host:port: give an address such as %s", mxAddr, devMX)
+	}
 	sim, err := mxsim.Start(ctx, mxAddr, mxsim.Config{Seed: 1, SettleAfter: 2 * time.Second, Now: time.Now})
 	if err != nil {
 		return err

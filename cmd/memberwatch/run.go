@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,11 +38,44 @@ func run(ctx context.Context, args []string, env envconfig.Lookuper, stdout, std
 		p.stdin = os.Stdin
 	}
 	root := p.root() //nolint:contextcheck // Cobra hands ctx to the command it runs.
+	addHelpers(root)
+	begun := false
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		// Cobra looks at these as well, but last, just before the command.
+		if err := cmp.Or(c.ValidateRequiredFlags(), c.ValidateFlagGroups()); err != nil {
+			return err
+		}
+		begun = true
+		return nil
+	}
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(stderr)
 	c, err := root.ExecuteContextC(ctx)
+	if err != nil && !begun && !errors.Is(err, errUsage) { // What is wrong before a command begins is the command line.
+		err = usagef("%w; see %s --help", err, c.CommandPath())
+	}
 	return out.verdict(c.CommandPath(), err)
+}
+
+// addHelpers adds the commands that cobra would add by itself, and has them refuse
+// what they do not know.
+func addHelpers(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = func(c *cobra.Command, args []string) error {
+				if named, rest, _ := c.Root().Find(args); len(rest) > 0 { // Root has Args, so there is no error.
+					return usagef("unknown command %q; see %s --help", rest[0], named.CommandPath())
+				}
+				return nil
+			}
+		case "completion":
+			wantCommand(c)
+		}
+	}
 }
 
 // root is the command that has all others.
@@ -62,15 +96,19 @@ them. Exit codes: 0 fine, 1 failed, 2 wrong usage or settings.`,
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true // exitCode reports, once
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usagef("%w; see %s --help", err, c.CommandPath())
-	})
 	return root
 }
 
 // group is a command that only has others.
 func group(use, short, long, example string, commands ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short, Long: long, Example: example}
+	wantCommand(c)
+	c.AddCommand(commands...)
+	return c
+}
+
+// wantCommand has c refuse to be called without one of its commands.
+func wantCommand(c *cobra.Command) {
 	c.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
@@ -86,8 +124,6 @@ func group(use, short, long, example string, commands ...*cobra.Command) *cobra.
 		return usagef("give a command")
 	}
 	c.SuggestionsMinimumDistance = 2
-	c.AddCommand(commands...)
-	return c
 }
 
 // exactly wants one argument for each of names.
