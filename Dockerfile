@@ -36,6 +36,8 @@ COPY --from=build /out/memberwatch /out/mxsim /out/sbom.cdx.json /
 COPY --from=build --chown=65532:65532 /out/data /data
 ENV DATA_DIR=/data
 VOLUME /data
+# Where demo keeps its store while it runs: there is no /tmp, and a volume can be written to when nothing else can.
+ENV TMPDIR=/data
 
 # By number, so that a platform that demands a non-root user can see that it is one.
 USER 65532:65532

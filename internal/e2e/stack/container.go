@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
+	api "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
 	"golang.org/x/sys/unix"
@@ -38,6 +40,21 @@ func DockerAnswers(ctx context.Context) (err error) {
 		return fmt.Errorf("asking an engine: %w", err)
 	}
 	return nil
+}
+
+// RunImage runs the image with args, in a container whose own files cannot be
+// written to, until it has ended. It returns the exit code and what was written.
+func RunImage(tb testing.TB, args ...string) (code int, output string) {
+	tb.Helper()
+	ctr, err := testcontainers.Run(tb.Context(), image("MEMBERWATCH_IMAGE", memberwatchImage),
+		testcontainers.WithCmd(args...), testcontainers.WithLogger(quiet{}),
+		testcontainers.WithHostConfigModifier(func(c *api.HostConfig) { c.ReadonlyRootfs = true }))
+	testcontainers.CleanupContainer(tb, ctr)
+	if err != nil {
+		tb.Fatalf("running the image with %q: %v", args, err)
+	}
+	c := &container{name: strings.Join(args, " "), ctr: ctr}
+	return c.Wait(tb), c.Output()
 }
 
 // Name implements Program.
