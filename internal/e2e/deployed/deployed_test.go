@@ -20,7 +20,7 @@ func containersWanted(t *testing.T) {
 	t.Helper()
 	required := os.Getenv("REQUIRE_DOCKER") == "1"
 	if os.Getenv("MEMBERWATCH_IMAGE") == "" && !required {
-		t.Skip("CLUSTER OF deploy SKIPPED: make e2e builds the images and starts it, or set MEMBERWATCH_IMAGE")
+		t.Skip("CLUSTER OF deploy SKIPPED: make deployed builds the images and starts it, or set MEMBERWATCH_IMAGE")
 	}
 	err := stack.DockerAnswers(t.Context())
 	if err == nil {
