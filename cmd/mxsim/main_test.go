@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
-func environment(vars map[string]string) func(string) (string, bool) {
+func variables(vars map[string]string) func(string) (string, bool) {
 	return func(key string) (string, bool) {
 		value, ok := vars[key]
 		return value, ok
@@ -25,9 +27,9 @@ func TestRunAnnouncesItsAddressServesAndStopsWithItsContext(t *testing.T) {
 	out, in := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, nil, environment(map[string]string{
+		ended <- run(ctx, nil, variables(map[string]string{
 			"MXSIM_ADDR": "127.0.0.1:0", "MXSIM_MEMBERS": "13", "MXSIM_API_KEY": "other",
-		}), in, io.Discard)
+		}), in)
 		_ = in.CloseWithError(errors.New("run ended"))
 	}()
 
@@ -59,24 +61,64 @@ func TestRunAnnouncesItsAddressServesAndStopsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestRunNamesTheWrongVariable(t *testing.T) {
+func TestRunNamesEveryWrongVariableAtOnce(t *testing.T) {
 	t.Parallel()
-	for name, value := range map[string]string{
-		"MXSIM_LATENCY": "fast", "MXSIM_LOG": "some", "MXSIM_MEMBERS": "-1", "MXSIM_SEED": "-1", "MXSIM_SETTLE_AFTER": "-1s",
-		"MXSIM_TLS_CERT": "cert.pem", "MXSIM_TLS_KEY": "key.pem",
-	} {
-		err := run(t.Context(), nil, environment(map[string]string{name: value}), io.Discard, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), strings.TrimPrefix(name, "MXSIM_")) &&
-			!strings.Contains(strings.ToUpper(err.Error()), strings.ReplaceAll(strings.TrimPrefix(name, "MXSIM_"), "_", "")) {
-			t.Errorf("%s=%s: %v", name, value, err)
+	wrong := map[string]string{
+		"MXSIM_ADDR": "here", "MXSIM_LATENCY": "fast", "MXSIM_LOG": "some", "MXSIM_MEMBERS": "-1", "MXSIM_NASTY": "very",
+		"MXSIM_SEED": "-1", "MXSIM_SETTLE_AFTER": "-1s", "MXSIM_SETTLE_READS": "few", "MXSIM_TLS_CERT": "cert.pem", "MXSIM_TLS_KEY": "key.pem",
+	}
+	all := run(t.Context(), nil, variables(wrong), io.Discard)
+	for name, value := range wrong {
+		for _, err := range []error{all, run(t.Context(), nil, variables(map[string]string{name: value}), io.Discard)} {
+			if code := exitCode(err, io.Discard); code != exitUsage || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s=%s: exit code %d, %v", name, value, code, err)
+			}
 		}
+	}
+}
+
+func TestSettingsThatAreEmptyAreNotSet(t *testing.T) {
+	t.Parallel()
+	unset, err := load(variables(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	empty, err := load(func(name string) (string, bool) {
+		names = append(names, name)
+		return "", true
+	})
+	if err != nil || empty != unset || empty.Addr != "127.0.0.1:8085" || empty.SettleAfter != 2*time.Second {
+		t.Errorf("read %+v, %v, want %+v", empty, err, unset)
+	}
+	for _, name := range names {
+		if !strings.Contains(usage, "\n  "+name+" ") {
+			t.Errorf("help lacks %s", name)
+		}
+	}
+}
+
+func TestOnlyTheCallersMistakesAreUsage(t *testing.T) {
+	t.Parallel()
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	err = run(t.Context(), nil, variables(map[string]string{"MXSIM_ADDR": taken.Addr().String()}), io.Discard)
+	var told bytes.Buffer
+	if code := exitCode(err, &told); code != exitFailed || !strings.HasPrefix(told.String(), "mxsim: ") {
+		t.Errorf("an address that is taken: exit code %d, %q", code, told.String())
+	}
+	if code := exitCode(nil, &told); code != exitOK {
+		t.Errorf("no error: exit code %d", code)
 	}
 }
 
 func TestRunExplainsItselfAndRefusesArguments(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"--help"}, environment(nil), &out, io.Discard); err != nil {
+	if err := run(t.Context(), []string{"--help"}, variables(nil), &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"MXSIM_ADDR", "Example:", "curl"} {
@@ -85,8 +127,10 @@ func TestRunExplainsItselfAndRefusesArguments(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"serve"}, {"--port=1"}} {
-		if err := run(t.Context(), args, environment(nil), io.Discard, io.Discard); err == nil {
-			t.Errorf("arguments %q: no error", args)
+		var out bytes.Buffer
+		err := run(t.Context(), args, variables(nil), &out)
+		if code := exitCode(err, io.Discard); code != exitUsage || !strings.Contains(err.Error(), "see mxsim --help") || out.Len() > 0 {
+			t.Errorf("arguments %q: exit code %d, %v, printed %q", args, code, err, out.String())
 		}
 	}
 }
