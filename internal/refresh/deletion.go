@@ -119,16 +119,18 @@ func (c *cycle) seekEvidence(ctx context.Context) (alone bool, err error) {
 		others = others[:min(len(others), witnessesOfADeletion)]
 	}
 	for _, k := range others {
-		if c.call.begin(ctx) != nil {
-			break
-		}
-		_, err := c.MX.ReadMember(ctx, k.User(), k.Member())
-		c.note(c.call.answered(err), err)
-		if err == nil || mx.KindOf(err) != mx.NotFound {
+		if c.call.begin(ctx) != nil || !c.missing(ctx, k) {
 			break
 		}
 	}
 	return len(others) == 0, nil
+}
+
+// missing reads a member for nothing but whether MX answers 404.
+func (c *cycle) missing(ctx context.Context, k events.Key) bool {
+	_, err := c.MX.ReadMember(ctx, k.User(), k.Member())
+	c.note(c.call.answered(err), err)
+	return mx.KindOf(err) == mx.NotFound
 }
 
 // hold keeps the confirming jobs for later and settles the others.

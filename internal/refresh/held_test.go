@@ -15,7 +15,7 @@ func TestADeletionIsHeldBackUntilItIsDecidedOrNotSeenAgain(t *testing.T) {
 	health := new(check)
 	h := held{health: health}
 	begin := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
-	at := func(seconds time.Duration) time.Time { return begin.Add(seconds * time.Second) }
+	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
 	why := errors.New("no evidence")
 	one, other := keyNumber(t, 1), keyNumber(t, 2)
 	if !h.add(one, at(10), why) || h.add(one, at(20), why) || !h.add(other, at(15), why) {
@@ -48,8 +48,14 @@ func TestAnAllowanceHoldsInEveryMinute(t *testing.T) {
 		at   time.Duration
 		want bool
 	}{
-		{0, true}, {50 * time.Second, true}, {55 * time.Second, true}, {59 * time.Second, false},
-		{60 * time.Second, true}, {61 * time.Second, false}, {109 * time.Second, false}, {110 * time.Second, true},
+		{0, true},
+		{50 * time.Second, true},
+		{55 * time.Second, true},
+		{59 * time.Second, false},
+		{60 * time.Second, true},
+		{61 * time.Second, false},
+		{109 * time.Second, false},
+		{110 * time.Second, true},
 	} {
 		if got := a.allow(begin.Add(c.at)); got != c.want {
 			t.Errorf("after %s: %t", c.at, got)
