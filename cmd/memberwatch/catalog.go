@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/settings"
 	"github.com/memberwatch/memberwatch/schemas"
 )
 
@@ -116,7 +117,7 @@ func (p *program) metrics(asJSON bool) error {
 
 func (p *program) catalog(ctx context.Context, showConfig, asJSON bool) error {
 	if showConfig {
-		all := settings(new(config).parts()...)
+		all := settings.Of(new(config).parts()...)
 		if asJSON {
 			return p.printJSON(all)
 		}
@@ -207,7 +208,7 @@ func (p *program) printContract(c contract) {
 }
 
 // printSettings writes the table that the README shows.
-func (p *program) printSettings(all []setting) {
+func (p *program) printSettings(all []settings.Setting) {
 	fmt.Fprint(p.stdout, "| Setting | Default | Meaning |\n|---|---|---|\n")
 	for _, s := range all {
 		value := ""

@@ -16,6 +16,7 @@ import (
 	"github.com/memberwatch/memberwatch/internal/mx"
 	"github.com/memberwatch/memberwatch/internal/observe"
 	"github.com/memberwatch/memberwatch/internal/refresh"
+	"github.com/memberwatch/memberwatch/internal/settings"
 	"github.com/memberwatch/memberwatch/internal/sweep"
 	"github.com/memberwatch/memberwatch/internal/webhook"
 )
@@ -58,7 +59,7 @@ func (c *config) parts() []any {
 // loadConfig reads the settings and returns every problem with them at once.
 func loadConfig(ctx context.Context, env envconfig.Lookuper) (config, error) {
 	var c config
-	problems := readSettings(ctx, env, c.parts()...)
+	problems := settings.Read(ctx, env, c.parts()...)
 	c.Refresh.MaxInFlight, c.Refresh.RateLimit = c.MX.MaxInFlight, c.MX.RateLimit
 	c.Refresh.FollowUpAfter = c.Bus.FollowUpAfter
 	problems = append(problems, natsURLProblems(c.Bus.URL)...)

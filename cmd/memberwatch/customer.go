@@ -16,6 +16,7 @@ import (
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/bus"
+	"github.com/memberwatch/memberwatch/internal/settings"
 )
 
 // customer is what somebody has who uses the service from outside: a connection
@@ -41,7 +42,7 @@ func (unwatched) Set(string, error) {}
 // busConfig reads the settings of NATS alone.
 func (p *program) busConfig(ctx context.Context) (bus.Config, error) {
 	var c bus.Config
-	problems := readSettings(ctx, p.env, &c)
+	problems := settings.Read(ctx, p.env, &c)
 	problems = append(problems, c.Problems()...)
 	problems = append(problems, natsURLProblems(c.URL)...)
 	if c.URL == "" {

@@ -11,6 +11,7 @@ import (
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/bus"
 	"github.com/memberwatch/memberwatch/internal/mx"
+	"github.com/memberwatch/memberwatch/internal/settings"
 )
 
 // natsAnswers is how long a read in hand may spend with NATS at most, beside its
@@ -105,7 +106,7 @@ func (p *program) forget(ctx context.Context, args []string, wait time.Duration,
 func (p *program) readTime(ctx context.Context) (time.Duration, error) {
 	var m mx.Config
 	var b bus.Config
-	err := wrongSettings(append(readSettings(ctx, p.env, &m, &b), b.Problems()...))
+	err := wrongSettings(append(settings.Read(ctx, p.env, &m, &b), b.Problems()...))
 	return m.Timeout + b.FollowUpAfter + natsAnswers, err
 }
 

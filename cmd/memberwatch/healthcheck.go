@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/memberwatch/memberwatch/internal/observe"
+	"github.com/memberwatch/memberwatch/internal/settings"
 )
 
 // errUnwell: the service answers, or does not, and is not what it should be.
@@ -89,7 +90,7 @@ func (p *program) healthcheck(ctx context.Context, base string, live bool) error
 // healthURL is where HTTP_ADDR is reached from this machine.
 func (p *program) healthURL(ctx context.Context) (string, error) {
 	var c observe.Config
-	if err := wrongSettings(append(readSettings(ctx, p.env, &c), c.Problems()...)); err != nil {
+	if err := wrongSettings(append(settings.Read(ctx, p.env, &c), c.Problems()...)); err != nil {
 		return "", err
 	}
 	host, port, err := net.SplitHostPort(c.HTTPAddr)

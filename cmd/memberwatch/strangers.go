@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/memberwatch/memberwatch/internal/observe"
+	"github.com/memberwatch/memberwatch/internal/settings"
 )
 
 // system is the environment of the process. Unlike others it can be asked for all names.
@@ -42,16 +43,16 @@ func (p *program) warnOfStrangers(ctx context.Context) {
 		return
 	}
 	var o observe.Config
-	_ = readSettings(ctx, p.env, &o) // What is wrong with them is told when the command begins.
+	_ = settings.Read(ctx, p.env, &o) // What is wrong with them is told when the command begins.
 	log, err := observe.NewLogger(o, p.stderr)
 	if err != nil {
 		log = slog.New(slog.NewTextHandler(p.stderr, nil))
 	}
 	var known []string
-	for _, s := range settings(new(config).parts()...) {
+	for _, s := range settings.Of(new(config).parts()...) {
 		known = append(known, s.Name)
 	}
-	set := given{p.env, nil}
+	set := settings.Given(p.env)
 	for _, s := range strangers(all.Names(), known) {
 		if _, ok := set.Lookup(s.name); !ok {
 			continue

@@ -10,12 +10,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sethvargo/go-envconfig"
+
+	"github.com/memberwatch/memberwatch/internal/settings"
 )
 
 func TestVariablesThatLookLikeSettingsAreFound(t *testing.T) {
 	t.Parallel()
 	var known []string
-	for _, s := range settings(new(config).parts()...) {
+	for _, s := range settings.Of(new(config).parts()...) {
 		known = append(known, s.Name)
 	}
 	var names []string

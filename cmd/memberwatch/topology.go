@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/memberwatch/memberwatch/internal/bus"
+	"github.com/memberwatch/memberwatch/internal/settings"
 )
 
 // errDiffers: what is on NATS is not what the settings ask for.
@@ -47,7 +48,7 @@ make the events that are already there lie: another MX, another client.`,
 // topology connects, and returns the topology that the settings ask for.
 func (p *program) topology(ctx context.Context) (*bus.Topology, *customer, error) {
 	var c config
-	problems := readSettings(ctx, p.env, &c.Bus, &c.MX, &c.Refresh)
+	problems := settings.Read(ctx, p.env, &c.Bus, &c.MX, &c.Refresh)
 	problems = append(problems, slices.Concat(natsURLProblems(c.Bus.URL), c.Bus.Problems(), c.Refresh.Problems())...)
 	host, err := mxHost(c.MX.BaseURL)
 	if err != nil {

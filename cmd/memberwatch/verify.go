@@ -11,6 +11,7 @@ import (
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/oracle"
 	"github.com/memberwatch/memberwatch/internal/refresh"
+	"github.com/memberwatch/memberwatch/internal/settings"
 	"github.com/memberwatch/memberwatch/schemas/validate"
 )
 
@@ -45,7 +46,7 @@ INITIAL_EVENTS, AGGREGATED_EVENTS.`,
 
 func (p *program) verify(ctx context.Context, member string) error {
 	var r refresh.Config
-	if err := wrongSettings(append(readSettings(ctx, p.env, &r), r.Problems()...)); err != nil {
+	if err := wrongSettings(append(settings.Read(ctx, p.env, &r), r.Problems()...)); err != nil {
 		return err
 	}
 	c, err := p.customer(ctx)

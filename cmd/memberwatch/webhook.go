@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/settings"
 	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
@@ -75,7 +76,7 @@ type hookTarget struct{ url, cert, key string }
 
 func (p *program) sendWebhook(ctx context.Context, to hookTarget, body []byte) error {
 	var c webhook.Config
-	if err := wrongSettings(append(readSettings(ctx, p.env, &c), c.Problems()...)); err != nil {
+	if err := wrongSettings(append(settings.Read(ctx, p.env, &c), c.Problems()...)); err != nil {
 		return err
 	}
 	target, err := webhookURL(to.url, &c)

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sethvargo/go-envconfig"
+
 	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
 )
 
@@ -65,7 +67,7 @@ func main() {
 		debug.SetGCPercent(400) // a quarter less time per answer, for a few MB
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout)
+	err := run(ctx, os.Args[1:], envconfig.OsLookuper(), os.Stdout)
 	stop()
 	os.Exit(exitCode(err, os.Stderr))
 }
@@ -83,7 +85,7 @@ func exitCode(err error, stderr io.Writer) int {
 }
 
 // run serves until ctx ends. Its errors are for [exitCode].
-func run(ctx context.Context, args []string, getenv func(string) (string, bool), stdout io.Writer) error {
+func run(ctx context.Context, args []string, env envconfig.Lookuper, stdout io.Writer) error {
 	flags := flag.NewFlagSet("mxsim", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // Errors are told once, by exitCode.
 	switch err := flags.Parse(args); {
@@ -97,14 +99,14 @@ func run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	case flags.NArg() > 0:
 		return fmt.Errorf("%w: unexpected argument %q; see mxsim --help", errUsage, flags.Arg(0))
 	}
-	cfg, err := load(getenv)
+	cfg, err := load(ctx, env)
 	if err != nil {
 		return err
 	}
 	sim, err := mxsim.StartTLS(ctx, cfg.Addr, mxsim.Config{
 		ClientID: cfg.ClientID, APIKey: cfg.APIKey, Latency: cfg.Latency, Nasty: cfg.Nasty, Seed: cfg.Seed,
 		Log: cfg.Log, SettleAfter: cfg.SettleAfter, SettleReads: cfg.SettleReads, Now: time.Now,
-	}, cfg.TLS)
+	}, cfg.tls)
 	if err != nil {
 		return err
 	}

@@ -10,15 +10,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
-)
 
-func variables(vars map[string]string) func(string) (string, bool) {
-	return func(key string) (string, bool) {
-		value, ok := vars[key]
-		return value, ok
-	}
-}
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/memberwatch/memberwatch/internal/settings"
+)
 
 func TestRunAnnouncesItsAddressServesAndStopsWithItsContext(t *testing.T) {
 	t.Parallel()
@@ -27,7 +23,7 @@ func TestRunAnnouncesItsAddressServesAndStopsWithItsContext(t *testing.T) {
 	out, in := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, nil, variables(map[string]string{
+		ended <- run(ctx, nil, envconfig.MapLookuper(map[string]string{
 			"MXSIM_ADDR": "127.0.0.1:0", "MXSIM_MEMBERS": "13", "MXSIM_API_KEY": "other",
 		}), in)
 		_ = in.CloseWithError(errors.New("run ended"))
@@ -67,9 +63,9 @@ func TestRunNamesEveryWrongVariableAtOnce(t *testing.T) {
 		"MXSIM_ADDR": "here", "MXSIM_LATENCY": "fast", "MXSIM_LOG": "some", "MXSIM_MEMBERS": "-1", "MXSIM_NASTY": "very",
 		"MXSIM_SEED": "-1", "MXSIM_SETTLE_AFTER": "-1s", "MXSIM_SETTLE_READS": "few", "MXSIM_TLS_CERT": "cert.pem", "MXSIM_TLS_KEY": "key.pem",
 	}
-	all := run(t.Context(), nil, variables(wrong), io.Discard)
+	all := run(t.Context(), nil, envconfig.MapLookuper(wrong), io.Discard)
 	for name, value := range wrong {
-		for _, err := range []error{all, run(t.Context(), nil, variables(map[string]string{name: value}), io.Discard)} {
+		for _, err := range []error{all, run(t.Context(), nil, envconfig.MapLookuper(map[string]string{name: value}), io.Discard)} {
 			if code := exitCode(err, io.Discard); code != exitUsage || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s=%s: exit code %d, %v", name, value, code, err)
 			}
@@ -77,23 +73,13 @@ func TestRunNamesEveryWrongVariableAtOnce(t *testing.T) {
 	}
 }
 
-func TestSettingsThatAreEmptyAreNotSet(t *testing.T) {
+func TestHelpListsEverySettingWithItsDefault(t *testing.T) {
 	t.Parallel()
-	unset, err := load(variables(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	empty, err := load(func(name string) (string, bool) {
-		names = append(names, name)
-		return "", true
-	})
-	if err != nil || empty != unset || empty.Addr != "127.0.0.1:8085" || empty.SettleAfter != 2*time.Second {
-		t.Errorf("read %+v, %v, want %+v", empty, err, unset)
-	}
-	for _, name := range names {
-		if !strings.Contains(usage, "\n  "+name+" ") {
-			t.Errorf("help lacks %s", name)
+	for _, s := range settings.Of(new(config)) {
+		_, line, _ := strings.Cut(usage, "\n  "+s.Name+" ")
+		line, _, _ = strings.Cut(line, "\n")
+		if line == "" || s.Default != "false" && !strings.Contains(line, s.Default) {
+			t.Errorf("of %s, by default %q, help says %q", s.Name, s.Default, line)
 		}
 	}
 }
@@ -105,7 +91,7 @@ func TestOnlyTheCallersMistakesAreUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	err = run(t.Context(), nil, variables(map[string]string{"MXSIM_ADDR": taken.Addr().String()}), io.Discard)
+	err = run(t.Context(), nil, envconfig.MapLookuper(map[string]string{"MXSIM_ADDR": taken.Addr().String()}), io.Discard)
 	var told bytes.Buffer
 	if code := exitCode(err, &told); code != exitFailed || !strings.HasPrefix(told.String(), "mxsim: ") {
 		t.Errorf("an address that is taken: exit code %d, %q", code, told.String())
@@ -118,7 +104,7 @@ func TestOnlyTheCallersMistakesAreUsage(t *testing.T) {
 func TestRunExplainsItselfAndRefusesArguments(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"--help"}, variables(nil), &out); err != nil {
+	if err := run(t.Context(), []string{"--help"}, envconfig.MapLookuper(nil), &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"MXSIM_ADDR", "Example:", "curl"} {
@@ -128,7 +114,7 @@ func TestRunExplainsItselfAndRefusesArguments(t *testing.T) {
 	}
 	for _, args := range [][]string{{"serve"}, {"--port=1"}} {
 		var out bytes.Buffer
-		err := run(t.Context(), args, variables(nil), &out)
+		err := run(t.Context(), args, envconfig.MapLookuper(nil), &out)
 		if code := exitCode(err, io.Discard); code != exitUsage || !strings.Contains(err.Error(), "see mxsim --help") || out.Len() > 0 {
 			t.Errorf("arguments %q: exit code %d, %v, printed %q", args, code, err, out.String())
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,121 +10,79 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
-)
+	"github.com/sethvargo/go-envconfig"
 
-const defaultAddr = "127.0.0.1:8085"
+	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
+	"github.com/memberwatch/memberwatch/internal/settings"
+)
 
 // config is what the environment says; see usage.
 type config struct {
-	Addr        string
-	TLS         *tls.Config // nil: http
-	ClientID    string
-	APIKey      string
-	Latency     time.Duration
-	Nasty       bool
-	Seed        uint64
-	Log         mxsim.LogMode
-	Members     int
-	SettleAfter time.Duration
-	SettleReads int
+	Addr        string        `env:"MXSIM_ADDR, default=127.0.0.1:8085"`
+	TLSCert     string        `env:"MXSIM_TLS_CERT"`
+	TLSKey      string        `env:"MXSIM_TLS_KEY"`
+	ClientID    string        `env:"MXSIM_CLIENT_ID, default=sim-client"`
+	APIKey      string        `env:"MXSIM_API_KEY, default=sim-key"`
+	Latency     time.Duration `env:"MXSIM_LATENCY, default=0s"`
+	Nasty       bool          `env:"MXSIM_NASTY, default=false"`
+	Seed        uint64        `env:"MXSIM_SEED, default=1"`
+	Log         mxsim.LogMode `env:"MXSIM_LOG, default=off"`
+	Members     int           `env:"MXSIM_MEMBERS, default=0"`
+	SettleAfter time.Duration `env:"MXSIM_SETTLE_AFTER, default=2s"`
+	SettleReads int           `env:"MXSIM_SETTLE_READS, default=0"`
+
+	tls *tls.Config // of the two files; nil: http
 }
 
 // load reads the settings and returns every problem with them at once.
-func load(getenv func(string) (string, bool)) (config, error) {
-	e := environment{getenv: getenv}
-	c := config{
-		Addr:        read(&e, "MXSIM_ADDR", defaultAddr, "host:port, such as "+defaultAddr, address),
-		ClientID:    read(&e, "MXSIM_CLIENT_ID", mxsim.DefaultClientID, "a text", text),
-		APIKey:      read(&e, "MXSIM_API_KEY", mxsim.DefaultAPIKey, "a text", text),
-		Latency:     read(&e, "MXSIM_LATENCY", 0, "a duration such as 20ms", duration),
-		Nasty:       read(&e, "MXSIM_NASTY", false, "true or false", strconv.ParseBool),
-		Seed:        read(&e, "MXSIM_SEED", 1, "a whole number from 0 on", seed),
-		Log:         read(&e, "MXSIM_LOG", mxsim.LogOff, "off, last or all", logMode),
-		Members:     read(&e, "MXSIM_MEMBERS", 0, "a whole number from 0 on", count),
-		SettleAfter: read(&e, "MXSIM_SETTLE_AFTER", 2*time.Second, "a duration such as 2s", duration),
-		SettleReads: read(&e, "MXSIM_SETTLE_READS", 0, "a whole number from 0 on", count),
+func load(ctx context.Context, env envconfig.Lookuper) (config, error) {
+	var c config
+	problems := append(settings.Read(ctx, env, &c), c.problems()...)
+	var err error
+	if c.tls, err = c.certificate(); err != nil {
+		problems = append(problems, fmt.Errorf("MXSIM_TLS_CERT and MXSIM_TLS_KEY: %w", err))
 	}
-	c.TLS = e.certificate(read(&e, "MXSIM_TLS_CERT", "", "a file", text), read(&e, "MXSIM_TLS_KEY", "", "a file", text))
-	if len(e.problems) > 0 {
-		return config{}, fmt.Errorf("%w: wrong settings (mxsim --help lists them all):\n%w", errUsage, errors.Join(e.problems...))
+	if len(problems) > 0 {
+		return config{}, fmt.Errorf("%w: wrong settings (mxsim --help lists them all):\n%w", errUsage, errors.Join(problems...))
 	}
 	return c, nil
 }
 
-// environment is where settings come from, and what was wrong with them so far.
-type environment struct {
-	getenv   func(string) (string, bool)
-	problems []error
-}
-
-// read returns what a variable says, otherwise when it is not set, or empty as in a
-// compose file that nobody filled in. want describes its form.
-func read[T any](e *environment, name string, otherwise T, want string, parse func(string) (T, error)) T {
-	value, _ := e.getenv(name)
-	if value == "" {
-		return otherwise
-	}
-	parsed, err := parse(value)
-	if err != nil {
-		e.problems = append(e.problems, fmt.Errorf("%s: %.40q is not %s", name, value, want))
-		return otherwise
-	}
-	return parsed
-}
-
-// certificate returns how to serve https with these files, nil without any.
-func (e *environment) certificate(cert, key string) *tls.Config {
-	switch {
-	case cert == "" && key == "":
-		return nil
-	case cert == "" || key == "":
-		e.problems = append(e.problems, errors.New("MXSIM_TLS_CERT and MXSIM_TLS_KEY: give both or neither"))
-		return nil
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		e.problems = append(e.problems, fmt.Errorf("MXSIM_TLS_CERT and MXSIM_TLS_KEY: %w", err))
-		return nil
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-}
-
-// errForm: a value has another form than it should. [read] says which.
-var errForm = errors.New("another form")
-
-func text(s string) (string, error) { return s, nil }
-
-func address(s string) (string, error) {
-	_, port, err := net.SplitHostPort(s)
+// problems returns what is wrong with values that could be read.
+func (c *config) problems() []error {
+	var p []error
+	host, port, err := net.SplitHostPort(c.Addr)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	return s, err
+	if err != nil {
+		p = append(p, fmt.Errorf("MXSIM_ADDR: %q is not host:port, such as %s", c.Addr, net.JoinHostPort(host, "8085")))
+	}
+	if !slices.Contains([]mxsim.LogMode{mxsim.LogOff, mxsim.LogLast, mxsim.LogAll}, c.Log) {
+		p = append(p, fmt.Errorf("MXSIM_LOG: %q is not off, last or all", c.Log))
+	}
+	for name, negative := range map[string]bool{
+		"MXSIM_LATENCY": c.Latency < 0, "MXSIM_MEMBERS": c.Members < 0,
+		"MXSIM_SETTLE_AFTER": c.SettleAfter < 0, "MXSIM_SETTLE_READS": c.SettleReads < 0,
+	} {
+		if negative {
+			p = append(p, fmt.Errorf("%s: is below zero; give 0 or more", name))
+		}
+	}
+	return p
 }
 
-func duration(s string) (time.Duration, error) {
-	d, err := time.ParseDuration(s)
-	if err == nil && d < 0 {
-		err = errForm
+// certificate returns how to serve https with the two files, nil without any.
+func (c *config) certificate() (*tls.Config, error) {
+	switch {
+	case c.TLSCert == "" && c.TLSKey == "":
+		return nil, nil
+	case c.TLSCert == "" || c.TLSKey == "":
+		return nil, errors.New("give both or neither")
 	}
-	return d, err
-}
-
-func seed(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) }
-
-func count(s string) (int, error) {
-	n, err := strconv.Atoi(s)
-	if err == nil && n < 0 {
-		err = errForm
+	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return nil, err
 	}
-	return n, err
-}
-
-func logMode(s string) (mxsim.LogMode, error) {
-	mode := mxsim.LogMode(s)
-	if !slices.Contains([]mxsim.LogMode{mxsim.LogOff, mxsim.LogLast, mxsim.LogAll}, mode) {
-		return "", errForm
-	}
-	return mode, nil
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }

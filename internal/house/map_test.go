@@ -74,6 +74,7 @@ var rules = []rule{
 	},
 	{pkg: "internal/webhook", ours: []string{"events"}, only: []string{"github.com/prometheus/client_golang/..."}},
 	{pkg: "internal/observe"},
+	{pkg: "internal/settings", only: []string{"github.com/sethvargo/go-envconfig"}},
 	{pkg: "internal/observe/observetest", ours: []string{"internal/mx/mxsim"}},
 
 	// What it is tested with. The simulator and the oracle are strangers to the
@@ -106,10 +107,10 @@ var rules = []rule{
 		ours: []string{
 			"events/...", "schemas/...", "internal/bus", "internal/bus/embedded", "internal/member",
 			"internal/mx", "internal/mx/mxsim", "internal/observe", "internal/oracle",
-			"internal/refresh", "internal/sweep", "internal/webhook",
+			"internal/refresh", "internal/settings", "internal/sweep", "internal/webhook",
 		},
 	},
-	{pkg: "cmd/mxsim", ours: []string{"internal/mx/mxsim", "internal/observe"}},
+	{pkg: "cmd/mxsim", ours: []string{"internal/mx/mxsim", "internal/observe", "internal/settings"}},
 
 	// Files to run it with, their tests, and what makes the list of materials.
 	{pkg: "deploy/..."},

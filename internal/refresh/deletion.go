@@ -119,7 +119,10 @@ func (c *cycle) seekEvidence(ctx context.Context) (alone bool, err error) {
 		others = others[:min(len(others), witnessesOfADeletion)]
 	}
 	for _, k := range others {
-		if c.call.begin(ctx) != nil || !c.missing(ctx, k) {
+		if err := c.call.begin(ctx); err != nil {
+			return false, fmt.Errorf("%w: reading other members: %w", errHeld, err)
+		}
+		if !c.missing(ctx, k) {
 			break
 		}
 	}

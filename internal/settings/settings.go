@@ -1,24 +1,27 @@
-package main
+// Package settings reads the environment into the configurations that packages
+// declare, with go-envconfig, and names every variable that cannot be read at once.
+//
+// A configuration is a struct whose fields say their variable, its default and its
+// meaning: `env:"NAME, default=VALUE" desc:"Meaning."`. A field of a type that is a
+// [slog.LogValuer] is a secret, whose value is never shown: nothing else has need to
+// hide what a log says of it.
+package settings
 
 import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/sethvargo/go-envconfig"
-
-	"github.com/memberwatch/memberwatch/internal/mx"
-	"github.com/memberwatch/memberwatch/internal/observe"
-	"github.com/memberwatch/memberwatch/internal/webhook"
 )
 
-// setting is one variable of the environment, as a field of a configuration
-// declares it: `env:"NAME, default=VALUE" desc:"Meaning."`.
-type setting struct {
+// Setting is one variable of the environment, as a field of a configuration declares it.
+type Setting struct {
 	Name    string `json:"name"`
 	Default string `json:"default"`
 	Meaning string `json:"meaning"`
@@ -27,10 +30,9 @@ type setting struct {
 	form reflect.Type
 }
 
-// settings lists the variables that configure parts, pointers to structs.
-func settings(parts ...any) []setting {
-	secrets := []reflect.Type{reflect.TypeFor[mx.Secret](), reflect.TypeFor[webhook.Secret](), reflect.TypeFor[observe.Secret]()}
-	var all []setting
+// Of lists the variables that configure parts, pointers to structs.
+func Of(parts ...any) []Setting {
+	var all []Setting
 	for _, part := range parts {
 		for f := range reflect.TypeOf(part).Elem().Fields() {
 			tag, ok := f.Tag.Lookup("env")
@@ -39,25 +41,25 @@ func settings(parts ...any) []setting {
 			}
 			name, options, _ := strings.Cut(tag, ",")
 			_, value, _ := strings.Cut(options, "default=")
-			all = append(all, setting{
+			all = append(all, Setting{
 				Name: name, Default: value, Meaning: f.Tag.Get("desc"),
-				Secret: slices.Contains(secrets, f.Type), form: f.Type,
+				Secret: f.Type.Implements(reflect.TypeFor[slog.LogValuer]()), form: f.Type,
 			})
 		}
 	}
 	return all
 }
 
-// readSettings fills parts from env and returns what cannot be read, each
+// Read fills parts from env and returns what cannot be read, each
 // problem naming its variable. The library stops at the first one and names
 // the field instead, so every variable is tried on its own beforehand; one that
 // cannot be read then counts as not set.
-func readSettings(ctx context.Context, env envconfig.Lookuper, parts ...any) []error {
-	env = given{env, nil}
+func Read(ctx context.Context, env envconfig.Lookuper, parts ...any) []error {
+	env = Given(env)
 	var problems []error
 	var bad []string
 	for _, part := range parts {
-		for _, s := range settings(part) {
+		for _, s := range Of(part) {
 			scratch := reflect.New(reflect.TypeOf(part).Elem()).Interface()
 			one := &envconfig.Config{Target: scratch, Lookuper: only{env, s.Name}}
 			if err := envconfig.ProcessWith(ctx, one); err != nil {
@@ -74,7 +76,7 @@ func readSettings(ctx context.Context, env envconfig.Lookuper, parts ...any) []e
 }
 
 // unreadable says what a value should look like. The value of a secret is not repeated.
-func (s setting) unreadable(value string) error {
+func (s Setting) unreadable(value string) error {
 	form := "a text"
 	switch {
 	case s.form == reflect.TypeFor[time.Duration]():
@@ -85,12 +87,17 @@ func (s setting) unreadable(value string) error {
 		form = "a number"
 	case s.form.Kind() == reflect.Int, s.form.Kind() == reflect.Int64:
 		form = "a whole number"
+	case s.form.Kind() == reflect.Uint64:
+		form = "a whole number from 0 on"
 	}
 	if s.Secret {
 		return fmt.Errorf("%s: is not %s", s.Name, form)
 	}
 	return fmt.Errorf("%s: %.40q is not %s", s.Name, value, form)
 }
+
+// Given returns env without the variables that are empty.
+func Given(env envconfig.Lookuper) envconfig.Lookuper { return given{env, nil} }
 
 // given is an environment in which an empty variable is not set, as a compose
 // file or a chart writes one that nobody filled in; nor are those in without.
