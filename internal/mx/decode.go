@@ -241,8 +241,14 @@ func readTime(s *scanner) time.Time {
 	var at time.Time
 	if err := at.UnmarshalText(raw); err != nil { // Stricter than time.Parse, and without a string.
 		s.invalid("an RFC 3339 time")
+		return time.Time{}
 	}
-	return at.UTC()
+	at = at.UTC()
+	if y := at.Year(); y < 0 || y > 9999 { // No event could say what the end of 9999 is farther east.
+		s.invalid("a time whose year has four digits in UTC")
+		return time.Time{}
+	}
+	return at
 }
 
 // readUseCases reads an array of strings; nil for null.

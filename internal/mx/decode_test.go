@@ -342,6 +342,8 @@ func TestDecodeMemberPassesOverOptionalFieldsOfAnotherType(t *testing.T) {
 		{`"aggregated_at":1476382077`, []string{"member.aggregated_at"}},
 		{`"aggregated_at":"2016-10-13T18:07:57"`, []string{"member.aggregated_at"}},
 		{`"successfully_aggregated_at":"2016-10-13"`, []string{"member.successfully_aggregated_at"}},
+		{`"aggregated_at":"9999-12-31T23:59:59-05:00"`, []string{"member.aggregated_at"}}, // of a year 10000, which no event could say
+		{`"aggregated_at":"0000-01-01T00:00:00+01:00"`, []string{"member.aggregated_at"}},
 		{`"use_cases":"PFM"`, []string{"member.use_cases"}},
 		{`"use_cases":["PFM",1,{"a":[2]}]`, []string{"member.use_cases"}},
 		{`"name":1,"use_cases":{},"id":2`, []string{"member.name", "member.use_cases", "member.id"}},
