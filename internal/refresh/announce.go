@@ -36,21 +36,22 @@ func (c *cycle) announceOverdue(ctx context.Context, last *known) error {
 
 // announce is step 6. uri is what the read gave; when that is blank, MX is asked
 // for one at its own endpoint.
-func (c *cycle) announce(ctx context.Context, last *known, uri string) error {
-	if uri == "" {
+func (c *cycle) announce(ctx context.Context, last *known, uri mx.URI) error {
+	given := uri.Reveal()
+	if uri.Blank() {
 		var err error
-		if uri, err = c.fetchURI(ctx); err != nil {
+		if given, err = c.fetchURI(ctx); err != nil {
 			return err
 		}
 	}
-	a := last.unannounced.Announcement(uri)
+	a := last.unannounced.Announcement(given)
 	ctx, sent := c.publishing(ctx, &a)
 	err := c.Announcements.Announce(ctx, a)
 	sent.done(err)
 	if err != nil {
 		return fmt.Errorf("announcing: %w", err)
 	}
-	c.metrics.announced(uri != "")
+	c.metrics.announced(given != "")
 	c.announced(last)
 	return nil
 }

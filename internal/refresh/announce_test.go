@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,14 +51,19 @@ func TestANeedIsAnnouncedWithTheURIOfTheRead(t *testing.T) {
 
 func TestANeedIsAnnouncedWithAURIFromItsEndpointWhenTheReadHasNone(t *testing.T) {
 	t.Parallel()
-	r := refreshtest.New(t, refreshtest.Options{})
-	k := r.AddMember(pending())
-	r.Refresh(k)
-	if a := announcement(t, r, k); a.Data.OAuthWindowURI == "" {
-		t.Error("no URI")
-	}
-	if n := len(r.Answers(k, "oauth_window_uri")); n != 1 {
-		t.Errorf("asked for a URI %d times, want once", n)
+	for name, blank := range map[string]any{"null": nil, "empty": "", "white space": " \t"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := refreshtest.New(t, refreshtest.Options{})
+			k := r.AddMember(mxsim.Patch{"is_oauth": true, "connection_status": "PENDING", "oauth_window_uri": blank})
+			r.Refresh(k)
+			if a := announcement(t, r, k); !strings.HasPrefix(a.Data.OAuthWindowURI, "https://") {
+				t.Error("no URI")
+			}
+			if n := len(r.Answers(k, "oauth_window_uri")); n != 1 {
+				t.Errorf("asked for a URI %d times, want once", n)
+			}
+		})
 	}
 }
 

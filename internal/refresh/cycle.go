@@ -149,7 +149,7 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 	c.grant(&m)
 	reading := member.Reading{Member: snapshotOf(&m), HasURI: !m.OAuthWindowURI.Blank(), At: at}
 	if typ, data, news := last.state.Observe(reading, c.rules); news {
-		finished, err = c.publish(ctx, last, typ, &data, m.OAuthWindowURI.Reveal())
+		finished, err = c.publish(ctx, last, typ, &data, m.OAuthWindowURI)
 	} else {
 		finished, err = c.unchanged(ctx, last, last.state.Transience(reading))
 	}
@@ -305,7 +305,7 @@ func (c *cycle) done(last *known, o events.Outcome, reason string) {
 
 // publish is steps 5 to 7: store the event if last is still the last, announce
 // the need to authorize if it arose, settle.
-func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *events.Data, uri string) (bool, error) {
+func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *events.Data, uri mx.URI) (bool, error) {
 	e := c.event(last, t, d)
 	appending, sent := c.publishing(ctx, e)
 	seq, err := c.States.Append(appending, e, last.sequence)
