@@ -54,6 +54,7 @@ type gate struct {
 	refused  bool // open because MX refuses us, rather than because it is down
 	since    time.Time
 	probeAt  time.Time
+	rest     time.Time // MX has asked by Retry-After not to be asked before
 	probing  bool
 	interval time.Duration // between probes while refused
 }
@@ -77,7 +78,7 @@ func (g *gate) admits(now time.Time, running int) (ok bool, wait time.Duration) 
 		case g.probing && g.doubting && g.witnesses.known(g.busy):
 			due = g.begun.Add(quickProbes)
 		case g.probing:
-			due = g.begun.Add(slowProbes)
+			due = later(g.begun.Add(slowProbes), g.rest) // what MX said while the probe hung
 		}
 		if d := due.Sub(now); d > 0 {
 			return false, d
@@ -220,7 +221,7 @@ func (g *gate) alive(now time.Time, k turnKey, probe bool) transition {
 	case !g.open:
 		g.widen()
 	case probe:
-		g.open, g.refused = false, false
+		g.open, g.refused, g.rest = false, false, time.Time{}
 		g.window = min(firstWindow, g.limit)
 		return closed
 	}
@@ -238,10 +239,14 @@ func (g *gate) widen() {
 	g.weak = g.weak && g.window < g.limit
 }
 
-// shut opens the breaker, or keeps it open after a probe failed.
+// shut opens the breaker, or keeps it open after a probe failed. MX is left alone
+// for as long as any of its answers asked for.
 func (g *gate) shut(now time.Time, refused bool, retryAfter time.Duration, jitter float64) transition {
 	t := unmoved
 	g.doubting, g.weak = false, true
+	if retryAfter > 0 {
+		g.rest = later(g.rest, now.Add(retryAfter))
+	}
 	wait := firstProbe
 	switch {
 	case !g.open || g.refused != refused:
@@ -255,8 +260,9 @@ func (g *gate) shut(now time.Time, refused bool, retryAfter time.Duration, jitte
 		if refused {
 			wait = g.interval
 		}
-	case now.Before(g.probeAt):
-		return unmoved // an answer to a call from before the opening says nothing new
+	case now.Before(g.probeAt): // an answer to a call from before the opening says nothing new but for how long
+		g.probeAt = later(g.probeAt, g.rest)
+		return unmoved
 	case refused:
 		g.interval = min(2*g.interval, slowestProbes)
 		wait = g.interval
@@ -266,8 +272,15 @@ func (g *gate) shut(now time.Time, refused bool, retryAfter time.Duration, jitte
 		wait = slowProbes
 	}
 	wait += time.Duration((jitter - 0.5) * 0.2 * float64(wait))
-	g.probeAt = now.Add(max(wait, retryAfter))
+	g.probeAt = later(now.Add(wait), g.rest)
 	return t
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // callErrorOf returns the mx error in err's chain, or an empty one.

@@ -199,6 +199,46 @@ func TestGateHonoursRetryAfter(t *testing.T) {
 	}
 }
 
+func TestGateHonoursTheLongestRetryAfterOfAllAnswers(t *testing.T) {
+	t.Parallel()
+	asks := func(k mx.Kind, wait time.Duration) error { return &mx.CallError{Kind: k, RetryAfter: wait} }
+	for name, answers := range map[string][]error{
+		"the first":                   {asks(mx.RateLimited, 30*time.Second), asks(mx.RateLimited, time.Second)},
+		"a later one":                 {asks(mx.RateLimited, 0), asks(mx.RateLimited, 30*time.Second), asks(mx.RateLimited, 0)},
+		"one before MX refuses us":    {asks(mx.RateLimited, 30*time.Second), asks(mx.Unauthorized, 0)},
+		"one while MX refuses us":     {asks(mx.Unauthorized, 0), asks(mx.Unavailable, 30*time.Second)},
+		"one before a 503 without it": {asks(mx.Unavailable, 30*time.Second), asks(mx.Unavailable, 0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newGateStory(t, 64)
+			for n, err := range answers { // to calls that were in flight together
+				s.answer(n, err)
+			}
+			if waited, _ := s.probe(nil); waited != 30*time.Second {
+				t.Errorf("probe after %s, want the 30s that MX asked for", waited)
+			}
+			s.answer(1, asks(mx.RateLimited, 0))
+			if waited, _ := s.probe(nil); waited != firstProbe {
+				t.Errorf("in the next outage probe after %s, want %s: MX has answered since", waited, firstProbe)
+			}
+		})
+	}
+}
+
+func TestGateHonoursARetryAfterThatComesWhileAProbeHangs(t *testing.T) {
+	t.Parallel()
+	s := newGateStory(t, 64)
+	s.answer(1, failure(mx.RateLimited))
+	_, wait := s.gate.admits(s.now, 0)
+	s.now = s.now.Add(wait)
+	s.gate.started(s.now)
+	s.answer(2, &mx.CallError{Kind: mx.RateLimited, RetryAfter: 30 * time.Second})
+	if ok, wait := s.gate.admits(s.now, 1); ok || wait != 30*time.Second {
+		t.Errorf("beside the probe that hangs: admitted %t, wait %s; want the 30s that MX asked for", ok, wait)
+	}
+}
+
 func TestGateProbesMoreAndMoreSlowlyWhileMXRefusesUs(t *testing.T) {
 	t.Parallel()
 	s := newGateStory(t, 64)
