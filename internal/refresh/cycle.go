@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -292,8 +293,7 @@ func (c *cycle) done(last *known, o events.Outcome, reason string) {
 		j := c.serving[0]
 		c.serving = c.serving[1:]
 		r := c.result(last, o)
-		before := j.Deliveries > 1 && last.cause.ID == j.ID && j.Lane == Interactive
-		if o == events.OutcomeUnchanged && (before || j.news) {
+		if o == events.OutcomeUnchanged && (last.madeBefore(j) || j.news) {
 			// An earlier delivery of this very command published the event and died before
 			// it could say so; or the read before the aggregation did.
 			r.Outcome, r.EventID, r.EventType = events.OutcomeChanged, last.eventID, last.eventType
@@ -301,6 +301,17 @@ func (c *cycle) done(last *known, o events.Outcome, reason string) {
 		r.Reason = cmp.Or(reason, j.note, j.Command.Reason)
 		c.settle(j, Verdict{Disposition: Done, Result: r})
 	}
+}
+
+// clockSlack is how far our clock may be behind that of NATS, which says when a
+// command was stored, for an event to be known as the command's own.
+const clockSlack = time.Second
+
+// madeBefore reports whether the last event was made by an earlier delivery of a
+// command. Its id alone does not tell: publishers use ids again.
+func (l *last) madeBefore(j *Job) bool {
+	return j.Deliveries > 1 && j.Lane == Interactive && l.cause.ID == j.ID &&
+		!time.Unix(0, l.observedAt).Before(j.At.Add(-clockSlack))
 }
 
 // publish is steps 5 to 7: store the event if last is still the last, announce

@@ -195,6 +195,32 @@ func TestCommandsForOneMemberShareAReadAndGetAResultEach(t *testing.T) {
 	}
 }
 
+func TestACommandThatComesAgainIsToldOfItsOwnEventAlone(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{})
+	k := r.AddMember(status("CONNECTED"))
+	r.Do(events.Command{User: k.User(), Member: k.Member(), CommandID: "nightly"})
+	e := r.Events(k)[0]
+	for name, tc := range map[string]struct {
+		at         time.Duration // when it was stored, after the event was observed
+		deliveries uint64
+		want       events.Outcome
+	}{
+		"the one that made it":                        {-time.Second, 2, events.OutcomeChanged},
+		"the one that made it, by a clock ahead":      {900 * time.Millisecond, 3, events.OutcomeChanged},
+		"another with the same id":                    {1100 * time.Millisecond, 1, events.OutcomeUnchanged},
+		"another with the same id, which comes again": {1100 * time.Millisecond, 2, events.OutcomeUnchanged},
+	} {
+		v := submit(t, r, refresh.Job{
+			Ref: name, ID: "nightly", Command: events.Command{User: k.User(), Member: k.Member()}, At: e.Data.ObservedAt.Add(tc.at),
+			Source: refresh.SourceCommand, Lane: refresh.Interactive, Deliveries: tc.deliveries,
+		})
+		if told := v.Result.EventID == e.ID; v.Result.Outcome != tc.want || told != (tc.want == events.OutcomeChanged) {
+			t.Errorf("%s: outcome %s, event %q; want %s", name, v.Result.Outcome, v.Result.EventID, tc.want)
+		}
+	}
+}
+
 func TestAURIIsPublishedOnTheOAuthStreamAlone(t *testing.T) {
 	t.Parallel()
 	r := refreshtest.New(t, refreshtest.Options{})
