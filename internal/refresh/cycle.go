@@ -310,14 +310,16 @@ const clockSlack = time.Second
 // madeBefore reports whether the last event was made by an earlier delivery of a
 // command. Its id alone does not tell: publishers use ids again.
 func (l *last) madeBefore(j *Job) bool {
-	return j.Deliveries > 1 && j.Lane == Interactive && l.cause.ID == j.ID &&
+	return j.Deliveries > 1 && j.commanded() && l.cause.ID == j.ID &&
 		!time.Unix(0, l.observedAt).Before(j.At.Add(-clockSlack))
 }
 
 // publish is steps 5 to 7: store the event if last is still the last, announce
 // the need to authorize if it arose, settle.
 func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *events.Data, uri mx.URI) (bool, error) {
-	e := c.event(last, t, d)
+	j, by := c.cause(last)
+	ctx = c.inTraceOf(ctx, j)
+	e := c.event(t, d, by)
 	appending, sent := c.publishing(ctx, e)
 	seq, err := c.States.Append(appending, e, last.sequence)
 	sent.done(err)
@@ -341,7 +343,7 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *even
 	}
 	c.metrics.published(e, c.serving, c.now())
 	served := slices.Concat(c.serving, c.wishing)
-	c.logPublished(served[0], e, seq)
+	c.logPublished(j, e, seq)
 	now := c.knownFrom(e, seq)
 	c.memory.remember(c.key, &now)
 	if now.unannounced != nil {
@@ -353,20 +355,31 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *even
 	return true, nil
 }
 
-// event makes the event and gives it the context of the job that caused it: the
-// first of those served. A follow-up carries on that of the event it follows.
-func (c *cycle) event(last *known, t events.Type, d *events.Data) *events.Event {
+// cause is what an event carries on that the read under way makes, and the job
+// that this is from: the first command that the read is for. Without one it is the
+// first job that has an id to carry on; a follow-up has that of the event it follows.
+func (c *cycle) cause(last *known) (first *Job, by Cause) {
+	for _, jobs := range [...][]*Job{c.serving, c.wishing} {
+		for _, j := range jobs {
+			if j.commanded() {
+				return j, j.cause()
+			}
+			own := j.cause()
+			if j.FollowUpOf != 0 {
+				own = last.cause
+			}
+			if first == nil || by.ID == "" && own.ID != "" {
+				first, by = j, own
+			}
+		}
+	}
+	return first, by
+}
+
+// event makes the event and gives it its context.
+func (c *cycle) event(t events.Type, d *events.Data, by Cause) *events.Event {
 	e := events.New(c.Subjects, t, c.key, *d)
 	e.Prefix = c.cfg.typeFront()
-	jobs := c.serving
-	if len(jobs) == 0 {
-		jobs = c.wishing // the read was for them alone
-	}
-	j := jobs[0]
-	by := j.cause()
-	if j.FollowUpOf != 0 {
-		by = last.cause
-	}
 	e.CorrelationID, e.Reason = by.ID, by.Reason
 	e.Traceparent, e.Tracestate = by.Traceparent, by.Tracestate
 	return &e

@@ -73,16 +73,22 @@ func (c *cycle) follow(ctx context.Context, last *known, why member.Transience) 
 // following is the next read of the following that the jobs served belong to.
 // The follow-up of an event begins a new one, in place of any that is scheduled,
 // since the event is news; a scheduled read goes on with its own; any other job
-// begins one where none is scheduled.
+// begins one where none is scheduled. Whichever it is, a command that shared the
+// read is what it is for from then on.
 func (c *cycle) following(last *known, now time.Time) (f Following, begins bool) {
-	f = Following{Tries: 1, Since: now, Cause: c.serving[0].cause()}
+	first, by := c.cause(last)
+	f = Following{Tries: 1, Since: now, Cause: by}
 	for _, j := range c.serving {
-		switch {
-		case j.FollowUpOf != 0:
-			return Following{Tries: 1, Since: now, Cause: last.cause}, true
-		case j.Follows != nil:
+		if j.FollowUpOf != 0 {
+			f, begins = Following{Tries: 1, Since: now, Cause: last.cause}, true
+			break
+		}
+		if j.Follows != nil {
 			f = Following{Tries: j.Follows.Tries + 1, Since: j.Follows.Since, Cause: j.cause()}
 		}
 	}
-	return f, false
+	if first.commanded() {
+		f.Cause = by
+	}
+	return f, begins
 }

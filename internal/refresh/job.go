@@ -49,9 +49,9 @@ type Job struct {
 	Command events.Command
 	// Key is set where the member is named by its guids from the start: background jobs.
 	Key events.Key
-	// ID is the command's id. It becomes the event's correlationid. The confirming
-	// read of a deletion carries on the id that caused it; a follow-up takes it from
-	// the event that it follows.
+	// ID is the command's id. It becomes the event's correlationid, if no command came
+	// before it that shared the read. The confirming read of a deletion carries on the
+	// id that caused it; a follow-up takes it from the event that it follows.
 	ID string
 	// At is when the message was stored, by the clock of NATS, or a request came. An
 	// aggregation that began later fulfills its wish for one.
@@ -75,6 +75,17 @@ type Job struct {
 	news       bool       // the read before the aggregation found something new
 	span       trace.Span // from Submit to Settle; nil: not traced
 	note       string     // for the result, when there is more to say than the outcome
+}
+
+// commanded reports whether somebody asked for the job: a publisher, MX by its
+// webhook, or a request. All others the service has made by itself.
+func (j *Job) commanded() bool {
+	switch j.Source {
+	case SourceCommand, SourceWebhook, SourceRequest:
+		return true
+	case SourceFollowUp, SourceDeletion, SourceSettle, SourceSweep, SourcePeriodic:
+	}
+	return false
 }
 
 // turn is where the job begins: at its member's turn if that is known by guids.

@@ -40,7 +40,8 @@ const (
 // as the job is in hand, and "refresh member", which is a cycle, to the calls of MX
 // and to "publish", whose span is what the event's traceparent names. A cycle is
 // the child of the job that it was begun for; with the others that it serves it
-// is linked, both ways.
+// is linked, both ways. If it is one of those that the event is for, "publish" is a
+// child of that one.
 type tracing struct {
 	tracer   trace.Tracer
 	subjects events.Subjects
@@ -136,6 +137,15 @@ func (c *cycle) claimed(jobs []*Job) {
 		c.span.AddLink(trace.Link{SpanContext: j.span.SpanContext()})
 		j.span.AddLink(trace.Link{SpanContext: c.span.SpanContext()})
 	}
+}
+
+// inTraceOf has what follows go on from j, for which it is, rather than from the job
+// that the cycle was begun for. With the cycle j is linked.
+func (c *cycle) inTraceOf(ctx context.Context, j *Job) context.Context {
+	if c.span == nil || j == c.first || j.span == nil {
+		return ctx
+	}
+	return trace.ContextWithSpan(ctx, j.span)
 }
 
 // step begins the span of a question to NATS; done ends it.

@@ -145,6 +145,32 @@ func TestOneTraceGoesFromTheCommandThroughMXToTheEventAndItsFollowUp(t *testing.
 	})
 }
 
+func TestAnEventIsInTheTraceOfTheCommandThatSharedItsRead(t *testing.T) {
+	t.Parallel()
+	var r *traced
+	c := newCrowd(t, nil, func(o refreshtest.Options) *refreshtest.Rig {
+		r = newTraced(t, o)
+		return r.Rig
+	})
+	k := c.AddMember(mxsim.Patch{"connection_status": "CONNECTED", "is_oauth": true})
+	c.begin(k)
+	c.together(k, pending(), byItself(refresh.SourcePeriodic, "walk"), asked(refresh.SourceCommand, "one"))
+	event, announcement := c.Events(k)[1], c.Announcements(k)[0]
+	all := r.spans()
+	of := map[string]observetest.Span{} // process spans by id of the job
+	for _, s := range all {
+		if id := s.Attrs["messaging.message.conversation_id"]; strings.HasPrefix(s.Name, "process ") {
+			of[id] = s
+		}
+	}
+	published := r.one(all, "publish mx.events.member.pending.{user_guid}.{member_guid}", of["one"].ID)
+	announced := r.one(all, "publish mx.oauth.member.oauth_required.{user_guid}.{member_guid}", of["one"].ID)
+	cycle := r.one(all, "refresh member", of["walk"].ID)
+	if event.Traceparent != published.Traceparent() || announcement.Traceparent != announced.Traceparent() || !slices.Contains(cycle.Links, of["one"].ID) {
+		t.Errorf("event %s, announcement %s, links %v", event.Traceparent, announcement.Traceparent, cycle.Links)
+	}
+}
+
 func TestCommandsThatShareAReadAreLinkedWithIt(t *testing.T) {
 	t.Parallel()
 	reading, answer := make(chan struct{}, 1), make(chan struct{})
