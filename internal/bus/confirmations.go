@@ -99,15 +99,14 @@ func (c *Confirmations) Finished(k events.Key) {
 
 // Schedule implements refresh.Confirmations. The condition that the at-subject
 // is empty keeps a repeated 404 from postponing what the first one scheduled.
-func (c *Confirmations) Schedule(ctx context.Context, k events.Key, firstAt time.Time, correlationID string) error {
-	body, err := json.Marshal(slowBody{Cause: causeDeletion, FirstAt: firstAt.UTC(), CorrelationID: correlationID})
+func (c *Confirmations) Schedule(ctx context.Context, k events.Key, firstAt time.Time, by refresh.Cause) error {
+	m, err := scheduled(c.subjects, k, c.now().Add(c.after), slowBody{Cause: causeDeletion, FirstAt: firstAt.UTC()}, by)
 	if err != nil {
 		return fmt.Errorf("encoding confirmation: %w", err)
 	}
 	c.note(k)
-	header := schedule(c.now().Add(c.after), c.subjects.BackgroundDueOf(k))
-	header[jetstream.ExpectedLastSubjSeqHeader] = []string{"0"}
-	_, err = publish(ctx, c.js, &nats.Msg{Subject: c.subjects.BackgroundAt(causeDeletion, k), Data: body, Header: header})
+	m.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{"0"}
+	_, err = publish(ctx, c.js, m)
 	if errors.Is(err, refresh.ErrConflict) {
 		return nil
 	}

@@ -51,21 +51,12 @@ func (f *Followings) Schedule(ctx context.Context, k events.Key, next refresh.Fo
 	if !anew && next.Tries == 1 && f.waits(k, now) {
 		return nil
 	}
-	body, err := json.Marshal(slowBody{
-		Cause: causeSettle, CorrelationID: next.Cause.ID, Reason: next.Cause.Reason, Tries: next.Tries, Since: next.Since.UTC(),
-	})
+	m, err := scheduled(f.subjects, k, now.Add(after), slowBody{Cause: causeSettle, Tries: next.Tries, Since: next.Since.UTC()}, next.Cause)
 	if err != nil {
 		return fmt.Errorf("encoding next read: %w", err)
 	}
-	m := &nats.Msg{Subject: f.subjects.BackgroundAt(causeSettle, k), Data: body, Header: schedule(now.Add(after), f.subjects.BackgroundDueOf(k))}
 	if !anew {
 		m.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{"0"}
-	}
-	if next.Cause.Traceparent != "" {
-		m.Header[headerTraceparent] = []string{next.Cause.Traceparent}
-		if next.Cause.Tracestate != "" {
-			m.Header[headerTracestate] = []string{next.Cause.Tracestate}
-		}
 	}
 	switch _, err := publish(ctx, f.js, m); {
 	case errors.Is(err, refresh.ErrConflict):
@@ -86,6 +77,24 @@ func (f *Followings) waits(k events.Key, now time.Time) bool {
 	defer f.mu.Unlock()
 	until, ok := f.scheduled.Get(k)
 	return ok && now.Before(until)
+}
+
+// scheduled is the message that fires into the member's due-subject at a time. Its
+// body says what for; an event that its read makes carries on by.
+func scheduled(s events.Subjects, k events.Key, at time.Time, b slowBody, by refresh.Cause) (*nats.Msg, error) {
+	b.CorrelationID, b.Reason = by.ID, by.Reason
+	body, err := json.Marshal(b)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // The caller says what it was.
+	}
+	h := schedule(at, s.BackgroundDueOf(k))
+	if by.Traceparent != "" {
+		h[headerTraceparent] = []string{by.Traceparent}
+		if by.Tracestate != "" {
+			h[headerTracestate] = []string{by.Tracestate}
+		}
+	}
+	return &nats.Msg{Subject: s.BackgroundAt(b.Cause, k), Data: body, Header: h}, nil
 }
 
 // schedule is the header of a message that is to fire into target at a time. It

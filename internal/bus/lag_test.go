@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
 // later is a clock that is ahead of everybody's, by what a test says.
@@ -92,7 +93,7 @@ func TestBacklogIsToldWhileNobodyWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.confirmations.Schedule(t.Context(), k, time.Now(), ""); err != nil {
+	if err := h.confirmations.Schedule(t.Context(), k, time.Now(), refresh.Cause{}); err != nil {
 		t.Fatal(err)
 	}
 	h.publish(h.subjects.BackgroundDueOf(k), `{}`, nil)

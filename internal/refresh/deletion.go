@@ -31,7 +31,8 @@ func (c *cycle) notFound(ctx context.Context, last *known, at, evidence time.Tim
 		// Also when all who asked meant another member: nobody may ask for this one again.
 		confirms = c.confirmation(ctx)
 		if confirms == nil {
-			if err := c.Confirmations.Schedule(ctx, c.key, at, c.serving[0].ID); err != nil {
+			_, by := c.cause(last)
+			if err := c.Confirmations.Schedule(ctx, c.key, at, by); err != nil {
 				return false, fmt.Errorf("scheduling confirmation of deletion: %w", err)
 			}
 		}

@@ -61,6 +61,36 @@ func TestADeletionIsPublishedOnceASecondReadConfirmsIt(t *testing.T) {
 	}
 }
 
+func TestADeletionCarriesOnWhatMadeTheFirstRead(t *testing.T) {
+	t.Parallel()
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for name, followed := range map[string]bool{"a command's": false, "a follow-up's": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := refreshtest.New(t, refreshtest.Options{})
+			alive, k := r.AddMember(status("CONNECTED")), r.AddMember(status("CONNECTED"))
+			r.Refresh(alive)
+			first := refresh.Job{
+				ID: "the-cause", Command: events.Command{User: k.User(), Member: k.Member(), Reason: "offboarding"},
+				Traceparent: trace, Tracestate: "a=b", Source: refresh.SourceCommand,
+			}
+			submit(t, r, first)
+			remove(t, r, k)
+			if followed {
+				e := r.StreamInfo(r.Subjects.EventStream()).State.LastSeq
+				submit(t, r, refresh.Job{Key: k, Source: refresh.SourceFollowUp, Lane: refresh.Background, FollowUpOf: e})
+			} else {
+				submit(t, r, first)
+			}
+			r.WaitIdle()
+			wantTypes(t, r, k, events.TypeConnected, events.TypeDeleted)
+			if e := r.Events(k)[1]; e.CorrelationID != "the-cause" || e.Reason != "offboarding" || e.Traceparent != trace || e.Tracestate != "a=b" {
+				t.Errorf("correlation id %q, reason %q, traceparent %q, tracestate %q", e.CorrelationID, e.Reason, e.Traceparent, e.Tracestate)
+			}
+		})
+	}
+}
+
 func TestAGoodReadTakesTheSuspicionBack(t *testing.T) {
 	t.Parallel()
 	r := refreshtest.New(t, refreshtest.Options{Refresh: confirmLater})

@@ -63,8 +63,8 @@ type Announcements interface {
 // Confirmations schedules second looks at members for which MX said 404.
 type Confirmations interface {
 	// Schedule has a job with a Confirmation come after a delay, unless one is
-	// scheduled already: that one is never postponed.
-	Schedule(ctx context.Context, k events.Key, firstAt time.Time, correlationID string) error
+	// scheduled already: that one is never postponed. The job carries on by.
+	Schedule(ctx context.Context, k events.Key, firstAt time.Time, by Cause) error
 	// Pending reports whether a confirmation of k is known to be scheduled or due.
 	// It asks nobody.
 	Pending(k events.Key) bool

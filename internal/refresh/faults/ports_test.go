@@ -93,9 +93,9 @@ type trappedConfirmations struct {
 	*trap
 }
 
-func (c trappedConfirmations) Schedule(ctx context.Context, k events.Key, firstAt time.Time, id string) error {
+func (c trappedConfirmations) Schedule(ctx context.Context, k events.Key, firstAt time.Time, by refresh.Cause) error {
 	_, err := call(c.trap, schedule, failures{errFault, refresh.ErrOutcomeUnknown}, func() (none, error) {
-		return none{}, c.Confirmations.Schedule(ctx, k, firstAt, id)
+		return none{}, c.Confirmations.Schedule(ctx, k, firstAt, by)
 	})
 	return err
 }

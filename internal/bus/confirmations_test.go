@@ -1,0 +1,89 @@
+package bus
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/refresh"
+)
+
+func TestARepeatedScheduleDoesNotPostponeTheFirst(t *testing.T) {
+	t.Parallel()
+	h, k := newHouse(t, good()), key(t, "MBR-1")
+	for n := range 3 {
+		if err := h.Confirmations().Schedule(t.Context(), k, time.Now().Add(time.Duration(n)*time.Hour), refresh.Cause{ID: strconv.Itoa(n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := h.state("MX_BACKGROUND"); s.Msgs != 1 || s.LastSeq != 1 {
+		t.Errorf("%d messages, last sequence %d; want the first alone", s.Msgs, s.LastSeq)
+	}
+}
+
+func TestAScheduleFiresNoSecondTooEarlyIntoTheSlowLane(t *testing.T) {
+	t.Parallel()
+	h, in := newHouse(t, good()), newInbox()
+	const after = 1400 * time.Millisecond // cut to seconds it would fire up to a second early
+	h.Confirmations().after = after
+	h.start(h.Bus, in)
+	k, first := key(t, "MBR-1"), time.Now().UTC()
+	by := refresh.Cause{ID: "c-1", Reason: "signup", Traceparent: someTrace, Tracestate: "a=b"}
+	if err := h.Confirmations().Schedule(t.Context(), k, first, by); err != nil {
+		t.Fatal(err)
+	}
+	j := in.next(t)
+	if d := time.Since(first); d < after {
+		t.Errorf("fired %s early", after-d)
+	}
+	if j.Key != k || j.Confirms == nil || !j.Confirms.FirstAt.Equal(first) {
+		t.Errorf("job %+v, confirms %+v", j, j.Confirms)
+	}
+	if got := (refresh.Cause{ID: j.ID, Reason: j.Command.Reason, Traceparent: j.Traceparent, Tracestate: j.Tracestate}); got != by {
+		t.Errorf("cause %+v, want %+v", got, by)
+	}
+	stands := func(want bool) {
+		t.Helper()
+		if got, err := h.Confirmations().Stands(t.Context(), k, *j.Confirms); err != nil || got != want {
+			t.Errorf("stands: %t, %v; want %t", got, err, want)
+		}
+	}
+	stands(true)
+	if got, err := h.Confirmations().Stands(t.Context(), key(t, "MBR-2"), *j.Confirms); err != nil || got {
+		t.Errorf("stands for another member: %t, %v", got, err)
+	}
+	if err := h.Confirmations().Cancel(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	stands(false)
+	done(j)
+}
+
+func TestConfirmationsAreKnownToEveryWorkerAndCancelledByAny(t *testing.T) {
+	t.Parallel()
+	h, k, other := newHouse(t, good()), key(t, "MBR-1"), key(t, "MBR-2")
+	early := h.open(good())
+	for _, k := range []events.Key{k, other} {
+		if err := h.Confirmations().Schedule(t.Context(), k, time.Now(), refresh.Cause{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := h.open(good())
+	for name, b := range map[string]*Bus{"the one that scheduled": h.Bus, "one that was there": early, "one that came later": late} {
+		h.until(name+" knows", func() bool { return b.Confirmations().Pending(k) })
+	}
+	if err := early.Confirmations().Cancel(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	if early.Confirmations().Pending(k) || !early.Confirmations().Pending(other) {
+		t.Error("canceling one member's confirmation is not just that")
+	}
+	if n := h.state("MX_BACKGROUND").Msgs; n != 1 {
+		t.Errorf("%d messages, want the other member's", n)
+	}
+	h.Confirmations().Finished(other)
+	if h.Confirmations().Pending(other) {
+		t.Error("pending although finished")
+	}
+}
