@@ -24,14 +24,15 @@ const maxRounds = 8
 // cycle is the service of one member's turn: steps 2 to 7 of the protocol.
 type cycle struct {
 	*Service
-	call    *call
-	turn    *turn
-	key     events.Key
-	serving []*Job    // jobs that the read under way, or the last one, serves
-	wishing []*Job    // jobs that wait for MX to aggregate first, if the read under way shows that it has to
-	tried   []attempt // publications that got no answer
-	span    trace.Span
-	first   *Job // whose trace the span is in; both nil while tracing is off
+	call     *call
+	turn     *turn
+	key      events.Key
+	revision uint64    // of the member's last event as it was recalled, or stored, last; 0: none
+	serving  []*Job    // jobs that the read under way, or the last one, serves
+	wishing  []*Job    // jobs that wait for MX to aggregate first, if the read under way shows that it has to
+	tried    []attempt // publications that got no answer
+	span     trace.Span
+	first    *Job // whose trace the span is in; both nil while tracing is off
 }
 
 // attempt is a publication without an answer, and the jobs that its read served.
@@ -62,7 +63,22 @@ func (s *Service) serve(ctx context.Context, t *turn, c *call) {
 		// the member has to be left alone for a while.
 		jobs = append(jobs, s.desk.claim(t)...)
 	}
-	s.fail(jobs, cy.key, err)
+	cy.fail(jobs, err)
+}
+
+// fail ends jobs of the cycle that ended with err.
+func (c *cycle) fail(jobs []*Job, err error) {
+	for _, j := range jobs {
+		v := c.dispose(j, err)
+		if c.desk.ctx.Err() != nil && v.Disposition == Retry {
+			v = Verdict{Disposition: Return, Reason: err.Error()}
+		}
+		if v.Disposition == Dead {
+			v.Result = events.Result{UserGUID: c.key.User(), MemberGUID: c.key.Member(), Revision: c.revision}
+			c.Log.Error("gave up", "member", c.key.Member(), "command", j.ID, "trace_id", j.TraceID(), "category", string(v.Category), "reason", v.Reason)
+		}
+		c.settle(j, v)
+	}
 }
 
 // guarded runs the cycle and turns a panic into an error with its stack logged.
@@ -98,6 +114,7 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 	if err := c.recall(ctx, last); err != nil {
 		return false, err
 	}
+	c.revision = last.state.Revision
 	if last.unannounced != nil {
 		if err := c.announceOverdue(ctx, last); err != nil {
 			return false, err
@@ -345,6 +362,7 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *even
 	served := slices.Concat(c.serving, c.wishing)
 	c.logPublished(j, e, seq)
 	now := c.knownFrom(e, seq)
+	c.revision = now.state.Revision
 	c.memory.remember(c.key, &now)
 	if now.unannounced != nil {
 		if err := c.announce(ctx, &now, uri); err != nil {

@@ -152,7 +152,7 @@ func (c *cycle) hold(ctx context.Context, last *known, err error) (bool, error) 
 	if c.held.add(c.key, c.now().Add(2*longest), err) {
 		c.Log.Error("deletion held back", "member", c.key.Member(), "reason", err)
 	}
-	c.fail(confirming, c.key, err)
+	c.fail(confirming, err)
 	if len(c.serving) == 0 {
 		return true, nil
 	}

@@ -118,11 +118,15 @@ func TestACommandThatUsedUpItsBudgetIsADeadLetter(t *testing.T) {
 	t.Parallel()
 	r := refreshtest.New(t, refreshtest.Options{Refresh: func(c *refresh.Config) { c.CommandBudget = 100 * time.Millisecond }})
 	k := r.AddMember(status("CONNECTED"))
+	r.Refresh(k)
 	r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: 500, Member: k.Member()})
-	got := r.Refresh(k)
-	if got.Outcome != events.OutcomeFailed || got.MemberGUID != k.Member() || !strings.Contains(got.Reason, "500") {
-		t.Errorf("outcome %s of member %q, reason %q", got.Outcome, got.MemberGUID, got.Reason)
+	got := r.Do(events.Command{User: k.User(), Member: k.Member(), CommandID: "hopeless"})
+	if !strings.Contains(got.Reason, "500") {
+		t.Errorf("reason %q", got.Reason)
 	}
+	wantResult(t, events.Result{
+		CommandID: "hopeless", Outcome: events.OutcomeFailed, UserGUID: k.User(), MemberGUID: k.Member(), Revision: 1, Reason: got.Reason,
+	}, got)
 	letters := r.DeadLetters()
 	if len(letters) != 1 || letters[0].Category != events.CategoryExhausted || letters[0].Attempts != 2 {
 		t.Errorf("dead letters %+v, want one after 2 attempts", letters)
@@ -150,8 +154,8 @@ func TestAnEventTooLargeForNATSUsesUpTheBudgetOfItsMemberAlone(t *testing.T) {
 		Wrap:    failing(func() error { return fmt.Errorf("%w: provoked", refresh.ErrTooLarge) }),
 	})
 	k := r.AddMember(status("CONNECTED"))
-	if got := r.Refresh(k); got.Outcome != events.OutcomeFailed || !strings.Contains(got.Reason, "too large") {
-		t.Errorf("outcome %s, reason %q", got.Outcome, got.Reason)
+	if got := r.Refresh(k); got.Outcome != events.OutcomeFailed || !strings.Contains(got.Reason, "too large") || got.Revision != 0 {
+		t.Errorf("outcome %s, reason %q, revision %d of a member without an event", got.Outcome, got.Reason, got.Revision)
 	}
 	if letters := r.DeadLetters(); len(letters) != 1 || letters[0].Category != events.CategoryExhausted {
 		t.Errorf("dead letters %+v, want one", letters)

@@ -184,21 +184,6 @@ func (s *Service) settle(j *Job, v Verdict) {
 	s.desk.settled(1)
 }
 
-// fail ends jobs whose cycle ended with err.
-func (s *Service) fail(jobs []*Job, k events.Key, err error) {
-	for _, j := range jobs {
-		v := s.dispose(j, err)
-		if s.desk.ctx.Err() != nil && v.Disposition == Retry {
-			v = Verdict{Disposition: Return, Reason: err.Error()}
-		}
-		if v.Disposition == Dead {
-			v.Result = events.Result{UserGUID: k.User(), MemberGUID: k.Member()}
-			s.Log.Error("gave up", "member", k.Member(), "command", j.ID, "trace_id", j.TraceID(), "category", string(v.Category), "reason", v.Reason)
-		}
-		s.settle(j, v)
-	}
-}
-
 // note acts on what an answer of MX did to the gate, and tells readiness.
 func (s *Service) note(t transition, err error) {
 	switch {
