@@ -27,7 +27,10 @@ type Confirmations struct {
 	after    time.Duration
 	now      func() time.Time
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// Members that may have a confirmation, until all they have are canceled. That one
+	// of them is done says little: another may have been scheduled meanwhile, and its
+	// acknowledgement may be lost. A note too many costs one Cancel that finds nothing.
 	pending *simplelru.LRU[events.Key, struct{}]
 }
 
@@ -90,13 +93,6 @@ func (c *Confirmations) Pending(k events.Key) bool {
 	return c.pending.Contains(k)
 }
 
-// Finished implements refresh.Confirmations.
-func (c *Confirmations) Finished(k events.Key) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pending.Remove(k)
-}
-
 // Schedule implements refresh.Confirmations. The condition that the at-subject
 // is empty keeps a repeated 404 from postponing what the first one scheduled.
 func (c *Confirmations) Schedule(ctx context.Context, k events.Key, firstAt time.Time, by refresh.Cause) error {
@@ -113,8 +109,26 @@ func (c *Confirmations) Schedule(ctx context.Context, k events.Key, firstAt time
 	return err
 }
 
-// Cancel implements refresh.Confirmations.
+// forget ends the note of a member, for whoever makes it true.
+func (c *Confirmations) forget(k events.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending.Remove(k)
+}
+
+// Cancel implements refresh.Confirmations. What is scheduled while it works may
+// outlive it, and is noted anew.
 func (c *Confirmations) Cancel(ctx context.Context, k events.Key) error {
+	c.forget(k)
+	err := c.remove(ctx, k)
+	if err != nil {
+		c.note(k)
+	}
+	return err
+}
+
+// remove takes all confirmations of a member from the stream.
+func (c *Confirmations) remove(ctx context.Context, k events.Key) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	s, err := c.js.Stream(ctx, c.subjects.BackgroundStream())
@@ -144,7 +158,6 @@ func (c *Confirmations) Cancel(ctx context.Context, k events.Key) error {
 			}
 		}
 	}
-	c.Finished(k)
 	return nil
 }
 

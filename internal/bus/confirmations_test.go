@@ -1,9 +1,13 @@
 package bus
 
 import (
+	"context"
+	"errors"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/refresh"
@@ -82,8 +86,47 @@ func TestConfirmationsAreKnownToEveryWorkerAndCancelledByAny(t *testing.T) {
 	if n := h.state("MX_BACKGROUND").Msgs; n != 1 {
 		t.Errorf("%d messages, want the other member's", n)
 	}
-	h.Confirmations().Finished(other)
-	if h.Confirmations().Pending(other) {
-		t.Error("pending although finished")
+}
+
+// interrupted is JetStream with something that happens whenever a stream is looked up.
+type interrupted struct {
+	jetstream.JetStream
+	by func() error
+}
+
+// Stream implements jetstream.JetStream.
+func (i interrupted) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	if err := i.by(); err != nil {
+		return nil, err
+	}
+	return i.JetStream.Stream(ctx, name)
+}
+
+func TestAConfirmationStaysKnownUnlessItIsSureToBeCancelled(t *testing.T) {
+	t.Parallel()
+	h, k := newHouse(t, good()), key(t, "MBR-1")
+	other, c := h.open(good()).Confirmations(), h.Confirmations()
+	schedule := func(by *Confirmations) {
+		t.Helper()
+		if err := by.Schedule(t.Context(), k, time.Now(), refresh.Cause{}); err != nil {
+			t.Fatal(err)
+		}
+		h.until("it is known", func() bool { return c.Pending(k) })
+	}
+	schedule(c)
+	js := c.js
+	c.js = interrupted{js, func() error { return errors.New("no answer") }}
+	if err := c.Cancel(t.Context(), k); err == nil || !c.Pending(k) {
+		t.Errorf("%v; pending %t, although it was not canceled", err, c.Pending(k))
+	}
+	c.js = js
+	// Once what it scheduled has come back to it, too, which counts as scheduled again.
+	h.until("it is canceled", func() bool { return c.Cancel(t.Context(), k) == nil && !c.Pending(k) })
+	c.js = interrupted{js, func() error {
+		schedule(other) // another worker, while this one cancels
+		return nil
+	}}
+	if err := c.Cancel(t.Context(), k); err != nil || !c.Pending(k) {
+		t.Errorf("%v; pending %t, although it was scheduled since", err, c.Pending(k))
 	}
 }

@@ -1,11 +1,14 @@
 package refresh_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
@@ -152,28 +155,77 @@ func TestAGoodReadTakesBackAConfirmationThatIsDue(t *testing.T) {
 	wantTypes(t, r, k, events.TypeConnected)
 }
 
-func TestAConfirmationThatWasTakenBackConfirmsNothing(t *testing.T) {
+// unanswered is a schedule that does not say whether a confirmation stands.
+type unanswered struct{ refresh.Confirmations }
+
+func (unanswered) Stands(context.Context, events.Key, refresh.Confirmation) (bool, error) {
+	return false, errors.New("no answer")
+}
+
+func TestAConfirmationThatDoesNotStandConfirmsNothing(t *testing.T) {
 	t.Parallel()
-	r := refreshtest.New(t, refreshtest.Options{Refresh: confirmLater})
+	for name, wrap := range map[string]func(int, *refresh.Deps){
+		"it was taken back": nil,
+		"nobody knows":      func(_ int, d *refresh.Deps) { d.Confirmations = unanswered{d.Confirmations} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := refreshtest.New(t, refreshtest.Options{Refresh: confirmLater, Wrap: wrap})
+			alive, k := r.AddMember(status("CONNECTED")), r.AddMember(status("CONNECTED"))
+			r.Refresh(k)
+			remove(t, r, k)
+			first := time.Now()
+			r.Refresh(alive) // evidence enough
+			v := submit(t, r, refresh.Job{
+				Key: k, Command: events.Command{User: k.User(), Member: k.Member()},
+				Source: refresh.SourceDeletion, Lane: refresh.Background, Deliveries: 1,
+				Confirms: &refresh.Confirmation{Sequence: 4711, FirstAt: first},
+			})
+			if v.Disposition != refresh.Done || v.Result.Reason != toBeConfirmed {
+				t.Errorf("disposition %d, reason %q", v.Disposition, v.Result.Reason)
+			}
+			wantTypes(t, r, k, events.TypeConnected)
+			if n := r.Messages(r.Subjects.BackgroundStream()); n != 1 {
+				t.Errorf("%d confirmations scheduled, want a new one", n)
+			}
+			restore(t, r, k)
+			r.Refresh(k)
+			if n := r.Messages(r.Subjects.BackgroundStream()); n != 0 {
+				t.Errorf("%d confirmations scheduled after MX answered for the member", n)
+			}
+		})
+	}
+}
+
+func TestAConfirmationWhoseAcknowledgementWasLostConfirmsNothingAfterAGoodRead(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{})
 	alive, k := r.AddMember(status("CONNECTED")), r.AddMember(status("CONNECTED"))
-	r.Refresh(k)
+	r.Workers[0].StopFetching()
+	read := func(k events.Key) {
+		t.Helper()
+		submit(t, r, refresh.Job{Key: k, Source: refresh.SourceRequest})
+	}
+	read(k)
 	remove(t, r, k)
 	first := time.Now()
-	r.Refresh(alive) // evidence enough
-	verdicts := make(chan refresh.Verdict, 1)
-	r.Workers[0].Service.Submit(&refresh.Job{
-		Ref: "stale", Key: k, Command: events.Command{User: k.User(), Member: k.Member()},
-		Source: refresh.SourceDeletion, Lane: refresh.Background, Deliveries: 1,
-		Confirms: &refresh.Confirmation{Sequence: 4711, FirstAt: first},
-		Settle:   func(v refresh.Verdict) { verdicts <- v },
-	})
-	if v := <-verdicts; v.Disposition != refresh.Done || v.Result.Reason != toBeConfirmed {
-		t.Errorf("disposition %d, reason %q", v.Disposition, v.Result.Reason)
+	read(k)
+	due := func() []*jetstream.RawStreamMsg {
+		return r.Stored(r.Subjects.BackgroundStream(), r.Subjects.BackgroundDue())
 	}
-	wantTypes(t, r, k, events.TypeConnected)
-	if n := r.Messages(r.Subjects.BackgroundStream()); n != 1 {
-		t.Errorf("%d confirmations scheduled, want a new one", n)
+	r.Until("the confirmation is due", func() bool { return len(due()) == 1 })
+	read(alive)
+	confirm := refresh.Job{
+		Key: k, Source: refresh.SourceDeletion, Lane: refresh.Background,
+		Confirms: &refresh.Confirmation{Sequence: due()[0].Sequence, FirstAt: first},
 	}
+	submit(t, r, confirm) // whose message stays, as it does when the acknowledgement is lost
+	restore(t, r, k)
+	read(k)
+	remove(t, r, k)
+	read(alive)
+	submit(t, r, confirm)
+	wantTypes(t, r, k, events.TypeConnected, events.TypeDeleted, events.TypeConnected)
 }
 
 func TestARepeated404DoesNotPostponeTheConfirmation(t *testing.T) {

@@ -65,15 +65,13 @@ type Confirmations interface {
 	// Schedule has a job with a Confirmation come after a delay, unless one is
 	// scheduled already: that one is never postponed. The job carries on by.
 	Schedule(ctx context.Context, k events.Key, firstAt time.Time, by Cause) error
-	// Pending reports whether a confirmation of k is known to be scheduled or due.
-	// It asks nobody.
+	// Pending reports whether there may be a confirmation of k, scheduled or due, as
+	// far as is known here: one was scheduled since Cancel last began. It asks nobody.
 	Pending(k events.Key) bool
 	// Cancel removes every confirmation of k, scheduled or due.
 	Cancel(ctx context.Context, k events.Key) error
 	// Stands reports whether a confirmation in hand has not been canceled.
 	Stands(ctx context.Context, k events.Key, c Confirmation) (bool, error)
-	// Finished tells that the confirmation in hand will be acknowledged.
-	Finished(k events.Key)
 }
 
 // Followings schedules the next reads of members that are on their way to

@@ -168,9 +168,6 @@ func (s *Service) settle(j *Job, v Verdict) {
 	if v.Disposition == Done || v.Disposition == Dead || j.Source == SourceRequest { // no request comes again
 		s.budget.settle(j.Ref)
 	}
-	if j.Confirms != nil && (v.Disposition == Done || v.Disposition == Dead) {
-		s.Confirmations.Finished(j.Key)
-	}
 	if v.Disposition == Dead {
 		v.Result.Outcome, v.Result.Reason = events.OutcomeFailed, v.Reason
 	}
