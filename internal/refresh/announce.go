@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/mx"
@@ -40,7 +43,7 @@ func (c *cycle) announce(ctx context.Context, last *known, uri mx.URI) error {
 	given := uri.Reveal()
 	if uri.Blank() {
 		var err error
-		if given, err = c.fetchURI(ctx); err != nil {
+		if given, err = c.fetchURI(ctx, last.unannounced.ID); err != nil {
 			return err
 		}
 	}
@@ -58,20 +61,24 @@ func (c *cycle) announce(ctx context.Context, last *known, uri mx.URI) error {
 
 // announced remembers that nothing is left to announce.
 func (c *cycle) announced(last *known) {
+	c.refusals.settle(last.unannounced.ID)
 	last.unannounced = nil
 	c.memory.remember(c.key, last)
 }
 
-// fetchURI asks MX for a URI to send the user to. It returns "" when MX will not
-// give one or fails twice: the announcement goes out without. An error means
-// that MX cannot be asked at present, and the announcement has to wait.
-func (c *cycle) fetchURI(ctx context.Context) (string, error) {
-	for range 2 {
+// fetchURI asks MX for a URI to send the user to, for the announcement of an event.
+// It returns "" when MX will not give one or fails twice: the announcement goes out
+// without. An error means that MX may not be asked at present, and the announcement
+// has to wait; that MX itself says so counts as a failure (ADR 0021).
+func (c *cycle) fetchURI(ctx context.Context, eventID string) (string, error) {
+	for failed := false; ; failed = true {
 		if err := c.call.begin(ctx); err != nil {
 			return "", err
 		}
 		uri, err := c.MX.OAuthWindowURI(ctx, c.key.User(), c.key.Member(), mx.OAuthOptions{})
-		if b := classify(err); b != blameUs && b != blameMX {
+		if classify(err) == blameMX {
+			c.note(c.call.answered(err), err) // overloaded or down: it is so for reads, too
+		} else {
 			c.call.done()
 		}
 		switch mx.KindOf(err) {
@@ -79,21 +86,59 @@ func (c *cycle) fetchURI(ctx context.Context) (string, error) {
 			if err == nil {
 				return uri, nil
 			}
-		case mx.Unauthorized, mx.NotAcceptable, mx.RateLimited, mx.Unavailable:
-			c.note(c.call.answered(err), err)
-			return "", err
+		case mx.RateLimited, mx.Unavailable:
+			if failed || c.refusals.again(eventID) {
+				return "", nil
+			}
+			return "", err //nolint:wrapcheck // It says which call failed.
 		case mx.Canceled:
-			return "", err
-		case mx.Forbidden:
-			c.call.done()
-			return "", nil // the feature is off for this client
+			return "", err //nolint:wrapcheck // As above.
+		case mx.Unauthorized, mx.Forbidden, mx.NotAcceptable:
+			return "", nil // closed to this client; of our credentials reads tell
 		case mx.BadRequest, mx.NotFound, mx.Conflict, mx.Unprocessable:
 			return "", nil // MX will not, or not for this member; asking again changes nothing
 		case mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection:
 		}
-		if errors.Is(err, mx.ErrNoURI) {
+		if failed || errors.Is(err, mx.ErrNoURI) {
 			return "", nil
 		}
 	}
-	return "", nil
+}
+
+// refusals remembers for which events MX was too busy, or down, to give a URI. The
+// second time the announcement goes out without: an endpoint that has a limit of
+// its own may be closed for as long as anybody could use the URI.
+type refusals struct {
+	mu  sync.Mutex
+	met *simplelru.LRU[string, struct{}] // by event id
+}
+
+// refusalsSize bounds for how many events it is remembered. The breaker opens with
+// the first of them, so they are few. One that is pushed out waits once more.
+const refusalsSize = 1024
+
+func newRefusals() *refusals {
+	l, err := simplelru.NewLRU[string, struct{}](refusalsSize, nil)
+	if err != nil {
+		panic(err) // Only for a size below 1.
+	}
+	return &refusals{met: l}
+}
+
+// again notes a refusal, and reports whether it is not the event's first.
+func (r *refusals) again(eventID string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.met.Contains(eventID) {
+		return true
+	}
+	r.met.Add(eventID, struct{}{})
+	return false
+}
+
+// settle forgets an event that is announced, or need not be any more.
+func (r *refusals) settle(eventID string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.met.Remove(eventID)
 }

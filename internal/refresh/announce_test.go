@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/mx"
 	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 	"github.com/memberwatch/memberwatch/internal/refresh/refreshtest"
@@ -74,8 +75,10 @@ func TestANeedIsAnnouncedWithoutAURIWhenMXWillNotGiveOne(t *testing.T) {
 		calls int
 	}{
 		"400":       {mxsim.Fault{Kind: mxsim.FaultStatus, Status: 400}, 1},
+		"401":       {mxsim.Fault{Kind: mxsim.FaultStatus, Status: 401}, 1},
 		"403":       {mxsim.Fault{Kind: mxsim.FaultStatus, Status: 403}, 1},
 		"404":       {mxsim.Fault{Kind: mxsim.FaultStatus, Status: 404}, 1},
+		"406":       {mxsim.Fault{Kind: mxsim.FaultStatus, Status: 406}, 1},
 		"500 twice": {mxsim.Fault{Kind: mxsim.FaultStatus, Status: 500}, 2},
 		"no JSON":   {mxsim.Fault{Kind: mxsim.FaultNonJSON}, 2},
 	} {
@@ -113,13 +116,19 @@ func TestAURIThatFailsOnceIsAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestAnAnnouncementWaitsWhileMXCannotBeAsked(t *testing.T) {
+func TestAnAnnouncementWaitsOnceForAnMXThatIsBusyOrDown(t *testing.T) {
 	t.Parallel()
-	for name, code := range map[string]int{"401": 401, "406": 406, "429": 429, "503": 503} {
+	for name, tc := range map[string]struct {
+		status int
+		again  bool // when MX is asked next
+	}{
+		"429": {429, false}, "429 twice": {429, true},
+		"503": {503, false}, "503 twice": {503, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := refreshtest.New(t, refreshtest.Options{})
-			fault := r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: code, Scope: "oauth_window_uri"})
+			fault := r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: tc.status, Scope: "oauth_window_uri"})
 			k := r.AddMember(pending())
 			id := r.Publish(events.Command{User: k.User(), Member: k.Member()})
 			w := r.Workers[0]
@@ -127,21 +136,79 @@ func TestAnAnnouncementWaitsWhileMXCannotBeAsked(t *testing.T) {
 			r.Until("the command is handed back", func() bool { return w.Service.Flow().Hand == 0 })
 			wantTypes(t, r, k, events.TypePending) // the status did not wait
 			if n := r.Messages(r.Subjects.OAuthStream()); n != 0 {
-				t.Errorf("%d announcements while MX refuses a URI", n)
+				t.Errorf("%d announcements although MX was asked once", n)
 			}
 			if n := r.Messages(r.Subjects.CommandStream()); n != 1 {
 				t.Errorf("%d commands kept, want the one whose need is not announced", n)
 			}
-			r.Sim.ClearFaults(fault)
+			if !tc.again {
+				r.Sim.ClearFaults(fault)
+			}
 			got := r.Result(decimal(int(id)))
 			if e := r.Events(k)[0]; got.Outcome != events.OutcomeChanged || got.EventID != e.ID {
 				t.Errorf("outcome %s, event %q: the redelivered command's event is its own", got.Outcome, got.EventID)
 			}
-			if a := announcement(t, r, k); a.Data.OAuthWindowURI == "" {
-				t.Error("no URI")
+			if a := announcement(t, r, k); (a.Data.OAuthWindowURI == "") != tc.again {
+				t.Errorf("announced with a URI: %t", a.Data.OAuthWindowURI != "")
+			}
+			if n := len(r.Answers(k, "oauth_window_uri")); n != 2 {
+				t.Errorf("asked for a URI %d times, want twice", n)
 			}
 			wantTypes(t, r, k, events.TypePending)
+			if err := w.Health.Get(refresh.CheckCredentials); err != nil {
+				t.Errorf("readiness: %v", err)
+			}
 		})
+	}
+}
+
+// uris lets a test answer for the endpoint that gives URIs.
+type uris struct {
+	refresh.MX
+	give func(ctx context.Context) (string, error)
+}
+
+func (u *uris) OAuthWindowURI(ctx context.Context, _, _ string, _ mx.OAuthOptions) (string, error) {
+	return u.give(ctx)
+}
+
+func TestACallThatWasGivenUpIsNoRefusalOfAURI(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	r := refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
+		d.MX = &uris{d.MX, func(context.Context) (string, error) {
+			switch calls.Add(1) {
+			case 1, 2:
+				return "", &mx.CallError{Kind: mx.Canceled, Op: mx.OpOAuthWindowURI}
+			case 3:
+				return "", &mx.CallError{Kind: mx.RateLimited, Op: mx.OpOAuthWindowURI}
+			}
+			return "https://bank.test/", nil
+		}}
+	}})
+	k := r.AddMember(pending())
+	r.Refresh(k)
+	if a := announcement(t, r, k); a.Data.OAuthWindowURI == "" || calls.Load() != 4 {
+		t.Errorf("announced with a URI: %t, after %d calls; want it after one refusal", a.Data.OAuthWindowURI != "", calls.Load())
+	}
+}
+
+func TestAnEndpointThatFailsAndIsThenBusyHasFailedTwice(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	r := refreshtest.New(t, refreshtest.Options{Wrap: func(_ int, d *refresh.Deps) {
+		d.MX = &uris{d.MX, func(context.Context) (string, error) {
+			kind := mx.ServerFailed
+			if calls.Add(1) == 2 {
+				kind = mx.RateLimited
+			}
+			return "", &mx.CallError{Kind: kind, Op: mx.OpOAuthWindowURI}
+		}}
+	}})
+	k := r.AddMember(pending())
+	r.Refresh(k)
+	if a := announcement(t, r, k); a.Data.OAuthWindowURI != "" || calls.Load() != 2 {
+		t.Errorf("announced after %d calls, want 2", calls.Load())
 	}
 }
 

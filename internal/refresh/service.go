@@ -39,6 +39,7 @@ type Service struct {
 	desk      *desk
 	memory    *memory
 	budget    *budget
+	refusals  *refusals
 	deletions allowance
 	held      held
 	storage   *storage
@@ -60,6 +61,7 @@ func New(cfg Config, deps Deps) *Service {
 		jitter:    deps.Jitter,
 		memory:    newMemory(cfg.StateCache),
 		budget:    newBudget(),
+		refusals:  newRefusals(),
 		deletions: allowance{limit: cfg.DeleteLimit},
 		metrics:   newMetrics(),
 		tracing:   tracing{deps.Tracer, deps.Subjects},
