@@ -59,6 +59,12 @@ func plain(t *testing.T) func(refreshtest.Options) *refreshtest.Rig {
 // returns their results.
 func (c *crowd) together(k events.Key, patch mxsim.Patch, jobs ...refresh.Job) []events.Result {
 	c.t.Helper()
+	want := 1
+	for _, j := range jobs {
+		if j.Command.Aggregate {
+			want = 2 // one more for whom MX has aggregated first
+		}
+	}
 	service, verdicts := c.Workers[0].Service, make([]chan refresh.Verdict, len(jobs)+1)
 	jobs = append([]refresh.Job{{Source: refresh.SourceSweep}}, jobs...)
 	for n := range jobs {
@@ -80,12 +86,6 @@ func (c *crowd) together(k events.Key, patch mxsim.Patch, jobs ...refresh.Job) [
 	reads := c.Reads(k)
 	c.release <- struct{}{}
 	var results []events.Result
-	want := 1
-	for _, j := range jobs {
-		if j.Command.Aggregate {
-			want = 2 // one more for whom MX has aggregated first
-		}
-	}
 	for _, verdict := range verdicts {
 		select {
 		case v := <-verdict:

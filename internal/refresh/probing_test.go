@@ -149,9 +149,9 @@ func TestDeskGivesMembersThatFailByThemselvesAShareOfTheCalls(t *testing.T) {
 			t.Errorf("another member was served after %s", time.Since(began))
 		}
 		<-time.After(time.Minute)
+		o.quit()
 		if o.ailing != 0 {
 			t.Errorf("%d failing members in hand when all are served", o.ailing)
 		}
-		o.quit()
 	})
 }
