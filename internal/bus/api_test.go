@@ -194,7 +194,7 @@ func TestWhileMXIsDownWhoeverAsksIsToldToAskAgain(t *testing.T) {
 	}{
 		"down":           {mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusServiceUnavailable}, events.APIUnavailable, events.APIUnavailable, true},
 		"overloaded":     {mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusTooManyRequests}, events.APIUnavailable, events.APIUnavailable, true},
-		"our key is bad": {mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusUnauthorized}, events.APIUnavailable, events.APIUnavailable, true},
+		"our key is bad": {mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusUnauthorized}, events.APIUnavailable, events.APIUnavailable, false},
 		"one fails":      {mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusInternalServerError}, events.APIUnavailable, events.APIUnavailable, false},
 		"nonsense":       {mxsim.Fault{Kind: mxsim.FaultNonJSON}, events.APIUnavailable, events.APIUnavailable, false},
 		"not for us":     {mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusForbidden, Scope: "oauth_window_uri"}, "", events.APIForbidden, false},

@@ -13,6 +13,7 @@ import (
 type call struct {
 	desk  *desk
 	key   turnKey
+	guest bool      // it comes from outside the queues, and is the breaker's probe when one is due
 	slot  bool      // one of the calls in flight is ours; guarded by the desk's lock
 	paid  bool      // the first request has its rate limit token, still unused
 	probe bool      // the first request is the breaker's probe; guarded by the desk's lock
@@ -45,7 +46,7 @@ func (c *call) acquire(ctx context.Context) error {
 	d := c.desk
 	d.mu.Lock()
 	switch {
-	case d.gate.open && !c.probe:
+	case d.gate.open && !c.probe && (!c.guest || !d.volunteer(c)):
 		d.mu.Unlock()
 		return errSuspended
 	case c.slot:
@@ -106,26 +107,43 @@ func (c *call) done() {
 	c.desk.pump()
 }
 
+// end gives back whatever a guest still holds.
+func (c *call) end() {
+	c.desk.mu.Lock()
+	defer c.desk.mu.Unlock()
+	c.quit()
+	c.desk.pump()
+}
+
+// quit gives the slot back, and the probe if it was not made. The desk's lock is held.
+func (c *call) quit() {
+	if c.probe {
+		c.probe, c.desk.gate.probing = false, false
+	}
+	c.release()
+}
+
 // answered gives the slot back, tells the gate how a request ended, and returns
 // what that did to it.
-func (c *call) answered(err error) transition { return c.tell(err, true) }
+func (c *call) answered(err error) transition { return c.tell(err, (*gate).answered) }
 
-// listed is answered for a page of a list. That MX shows one is no evidence that
-// it knows the members it answers 404 for: a wrong host shows an empty one.
-func (c *call) listed(err error) transition { return c.tell(err, false) }
+// listed is answered for a page of a list.
+func (c *call) listed(err error) transition { return c.tell(err, (*gate).listed) }
 
-func (c *call) tell(err error, read bool) transition {
+// gaveURI is answered for a URI that a request asked for.
+func (c *call) gaveURI(err error) transition { return c.tell(err, (*gate).gaveURI) }
+
+// hear is how the gate takes in an answer.
+type hear func(g *gate, now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition
+
+func (c *call) tell(err error, heard hear) transition {
 	d := c.desk
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
 	probe := c.probe
 	c.probe = false
-	lastOK := d.gate.lastOK
-	t := d.gate.answered(now, c.began, c.key, err, probe, d.jitter())
-	if !read {
-		d.gate.lastOK = lastOK
-	}
+	t := heard(&d.gate, now, c.began, c.key, err, probe, d.jitter())
 	c.release()
 	if t != unmoved {
 		d.announce()

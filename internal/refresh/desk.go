@@ -174,8 +174,8 @@ func (d *desk) work(t *turn, c *call) {
 
 // next takes the turn that may start now, if any. d.mu is held.
 func (d *desk) next() (*turn, *call) {
-	lane, ok := d.chooseLane()
-	if !ok || d.closed || d.cycles >= cyclesPerCall*d.gate.limit || len(d.wanting) > 0 {
+	lane, waits := d.chooseLane()
+	if !waits && !d.gate.probes() || d.closed || d.cycles >= cyclesPerCall*d.gate.limit || len(d.wanting) > 0 {
 		return nil, nil
 	}
 	now := d.now()
@@ -183,8 +183,11 @@ func (d *desk) next() (*turn, *call) {
 		d.wake(wait)
 		return nil, nil
 	}
-	if k, ok := d.gate.witness(); ok {
+	if k, ok := d.gate.witness(waits); ok {
 		return d.testify(now, k)
+	}
+	if !waits {
+		return nil, nil // and nobody is known: whoever asks next is the probe
 	}
 	lane, i := d.candidate(lane)
 	t := d.ready[lane][i]
@@ -235,40 +238,9 @@ func (d *desk) chooseLane() (Lane, bool) {
 // busy reports whether MX is being asked about k. d.mu is held.
 func (d *desk) busy(k turnKey) bool { return d.turns[k] != nil && d.turns[k].running }
 
-// candidate returns where the turn stands that is to start: the first of lane or,
-// to probe with, a promising one if there is any.
-func (d *desk) candidate(lane Lane) (Lane, int) {
-	if d.gate.open {
-		if l, i := d.findPromising(); i >= 0 {
-			return l, i
-		}
-	}
-	return lane, 0
-}
-
-// findPromising returns where the first promising turn stands; -1: there is none.
-func (d *desk) findPromising() (Lane, int) {
-	for _, l := range []Lane{Interactive, Background} {
-		if i := slices.IndexFunc(d.ready[l], func(t *turn) bool { return t.queued && t.lane == l && d.promising(t) }); i >= 0 {
-			return l, i
-		}
-	}
-	return 0, -1
-}
-
-// promising reports whether a turn is good to probe with: nothing is known
-// against its member, and it has jobs that were never handed back.
-func (d *desk) promising(t *turn) bool {
-	return t.errand != nil || !d.gate.witnesses.failing.Contains(t.key) &&
-		slices.ContainsFunc(t.waiting, func(j *Job) bool { return j.Deliveries <= 1 })
-}
-
 // finish ends a turn's cycle. d.mu is held.
 func (d *desk) finish(t *turn, c *call) {
-	if c.probe {
-		d.gate.probing = false // the cycle ended without asking MX
-	}
-	c.release()
+	c.quit()
 	t.running = false
 	d.cycles--
 	if t.errand != nil {
@@ -421,24 +393,6 @@ func (d *desk) suspended() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.gate.open
-}
-
-// friendless reports whether MX is not asked, or not more of it, and hardly
-// anybody is known to ask whether it answers.
-func (d *desk) friendless() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return (d.gate.open || d.asking >= d.gate.window) && (d.gate.witnesses.few() || !d.gate.witnesses.known(d.busy))
-}
-
-// acquaint makes members witnesses of whom it is not known how MX answers for them.
-func (d *desk) acquaint(members []events.Key) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, k := range members {
-		d.gate.witnesses.meet(keyOf(k), d.now())
-	}
-	d.pump()
 }
 
 // lastOK is when the latest read began that MX answered with 200. The beginning

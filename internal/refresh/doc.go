@@ -29,7 +29,8 @@
 // # Rooms
 //
 //   - desk.go: turns, lanes, and how many cycles may run; gate.go: whether MX may
-//     be asked at all; witnesses.go: whom to ask whether it is MX that fails.
+//     be asked at all; witnesses.go: whom to ask whether it is MX that fails;
+//     probing.go: whom to probe with meanwhile.
 //   - cycle.go: steps 2 to 7; resolve.go: partners' own ids; announce.go: step 6;
 //     deletion.go: what a 404 means; following.go: members that are read until they
 //     settle; aggregate.go: commands that ask MX to aggregate.

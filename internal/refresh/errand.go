@@ -1,9 +1,6 @@
 package refresh
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // errand is one call to MX that serves no job. A page of a list waits for its
 // turn in the background lane as a member's read does, so that a walk over
@@ -17,18 +14,6 @@ type errand struct {
 
 func newErrand(key turnKey, do func(ctx context.Context, c *call)) *turn {
 	return &turn{key: key, lane: Background, errand: &errand{do: do, ended: make(chan struct{})}}
-}
-
-// testify begins to probe MX with a read of the witness k. d.mu is held.
-func (d *desk) testify(now time.Time, k turnKey) (*turn, *call) {
-	t := newErrand(k, func(ctx context.Context, c *call) { d.look(ctx, c, k) })
-	t.running = true
-	d.hand++
-	d.starts++
-	d.cycles++
-	d.asking++
-	d.gate.started(now)
-	return t, &call{desk: d, key: k, slot: true, probe: true}
 }
 
 // send queues an errand about key. It reports false after close.

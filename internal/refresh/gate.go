@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -113,12 +114,12 @@ func (g *gate) probes() bool { return g.open || g.doubting }
 // witness returns whom to probe with instead of the member whose turn it is, if
 // anybody. Of the turns that wait all may be of members that fail by themselves,
 // so they have one probe in turnShare; of members from all over the stream hardly
-// all are.
-func (g *gate) witness() (turnKey, bool) {
+// all are. waits tells whether there is such a turn.
+func (g *gate) witness(waits bool) (turnKey, bool) {
 	if !g.probes() || !g.witnesses.known(g.busy) {
 		return turnKey{}, false
 	}
-	if !g.doubting {
+	if !g.doubting && waits {
 		if g.probed++; g.probed%turnShare == 0 {
 			return turnKey{}, false
 		}
@@ -178,6 +179,32 @@ func (g *gate) answered(now, began time.Time, k turnKey, err error, probe bool, 
 		return unmoved
 	}
 	return unmoved
+}
+
+// listed is answered for a page of a list. That MX shows one is no evidence that
+// it knows the members it answers 404 for: a wrong host shows an empty one.
+func (g *gate) listed(now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition {
+	lastOK := g.lastOK
+	t := g.answered(now, began, k, err, probe, jitter)
+	g.lastOK = lastOK
+	return t
+}
+
+// gaveURI is answered for a URI that a request asked for. That endpoint may be closed
+// to this client while reads are not, so it tells of MX alone, not of our
+// credentials: that it is overloaded or down, and, asked as the probe, that it
+// answers. Only while it refuses our reads a refusal here is another one.
+func (g *gate) gaveURI(now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition {
+	blame := classify(err)
+	refuses := blame == blameUs && !g.refused
+	switch {
+	case blame != blameMX && !probe:
+		return unmoved
+	case probe && (refuses || errors.Is(err, mx.ErrNoURI)):
+		g.probing = false
+		return g.alive(now, k, true)
+	}
+	return g.listed(now, began, k, err, probe, jitter)
 }
 
 // failed notes that MX did not answer for k. That is MX's trouble, and not k's own,

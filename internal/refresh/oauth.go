@@ -29,17 +29,20 @@ var (
 
 // OAuthURI has MX generate a URI to send the member's user to. user and member
 // are guids or the partner's own ids. It asks once, within the limits of all
-// other calls, and not at all while the breaker is open. The URI is for whoever
-// asked alone: it is neither kept nor logged. Errors other than those above mean
-// that MX cannot say at present.
+// other calls; while the breaker is open only when a probe is due, which it is then.
+// The URI is for whoever asked alone: it is neither kept nor logged. Errors other
+// than those above mean that MX cannot say at present.
 func (s *Service) OAuthURI(ctx context.Context, user, member string, o OAuthOptions) (string, error) {
 	j := Job{Command: events.Command{User: user, Member: member}}
-	c := &call{desk: s.desk, key: j.turn()}
-	defer c.done()
+	c := &call{desk: s.desk, key: j.turn(), guest: true}
+	defer c.end()
 	if err := c.begin(ctx); err != nil {
 		return "", err
 	}
 	uri, err := s.MX.OAuthWindowURI(ctx, user, member, mx.OAuthOptions(o))
+	if t := c.gaveURI(err); t != unmoved {
+		s.note(t, err)
+	}
 	switch mx.KindOf(err) {
 	case mx.NotFound:
 		return "", fmt.Errorf("%w: %w", ErrNotFound, err)
@@ -47,9 +50,8 @@ func (s *Service) OAuthURI(ctx context.Context, user, member string, o OAuthOpti
 		return "", fmt.Errorf("%w: %w", ErrForbidden, err)
 	case mx.BadRequest, mx.Conflict, mx.Unprocessable:
 		return "", fmt.Errorf("%w: %w", ErrNoURI, err)
-	case mx.Unauthorized, mx.NotAcceptable, mx.RateLimited, mx.Unavailable:
-		s.note(c.answered(err), err)
-	case mx.None, mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection, mx.Canceled:
+	case mx.None, mx.Unauthorized, mx.NotAcceptable, mx.RateLimited, mx.Unavailable,
+		mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection, mx.Canceled:
 	}
 	if errors.Is(err, mx.ErrNoURI) {
 		return "", fmt.Errorf("%w: %w", ErrNoURI, err)

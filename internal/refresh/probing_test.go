@@ -3,6 +3,7 @@ package refresh
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,6 +83,90 @@ func TestDeskProbesFirstWithThoseThatNothingIsKnownAgainst(t *testing.T) {
 		<-time.After(10 * time.Second)
 		if o.suspended() {
 			t.Error("MX is not asked although it answered")
+		}
+		o.quit()
+	})
+}
+
+func TestDeskProbesWithWitnessesWhileNothingWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t, Config{MaxInFlight: 64})
+		var down atomic.Bool
+		o.answer = func(turnKey) error {
+			if down.Load() {
+				return failure(mx.RateLimited)
+			}
+			return nil
+		}
+		o.submit(job(Interactive), someone(1))
+		o.submit(job(Interactive), someone(2))
+		<-time.After(time.Second)
+		down.Store(true)
+		o.submit(job(Interactive), someone(1)) // and nobody asks any more
+		<-time.After(10 * time.Second)
+		if !o.suspended() {
+			t.Fatal("MX is asked; the test shows nothing")
+		}
+		if n := len(o.served) - 3; n < 15 || n > 20 {
+			t.Errorf("%d probes in 10 s, want 15 to 20", n)
+		}
+		down.Store(false)
+		<-time.After(2 * time.Second)
+		if o.suspended() {
+			t.Error("MX is not asked although it answers again")
+		}
+		before := len(o.served)
+		<-time.After(time.Minute)
+		if n := len(o.served) - before; n != 0 {
+			t.Errorf("%d reads for nobody when MX is well", n)
+		}
+		o.quit()
+	})
+}
+
+func TestDeskFindsOutWhetherMXIsToBlameThoughNothingWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t, Config{MaxInFlight: 64})
+		o.answer = troubled
+		o.submit(job(Interactive), someone(500))
+		<-time.After(time.Second)
+		for n := range failedMembers {
+			o.submit(job(Interactive), someone(n))
+		}
+		<-time.After(time.Second)
+		o.mu.Lock()
+		if o.gate.probes() {
+			t.Error("MX is in doubt although a witness could be asked")
+		}
+		o.mu.Unlock()
+		o.quit()
+	})
+}
+
+func TestDeskProbesWithNobodyWhileNobodyIsKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t, Config{MaxInFlight: 64})
+		var down atomic.Bool
+		down.Store(true)
+		o.answer = func(turnKey) error {
+			if down.Load() {
+				return failure(mx.RateLimited)
+			}
+			return nil
+		}
+		o.submit(job(Interactive), someone(1))
+		<-time.After(time.Minute)
+		if n := len(o.served); n != 1 || !o.suspended() {
+			t.Errorf("%d reads, MX not asked: %t", n, o.suspended())
+		}
+		down.Store(false)
+		o.submit(job(Interactive), someone(2))
+		<-time.After(o.takes)
+		if synctest.Wait(); o.suspended() {
+			t.Error("whoever came next was not the probe")
 		}
 		o.quit()
 	})

@@ -167,3 +167,16 @@ func TestAListIsNoEvidenceForADeletion(t *testing.T) {
 		t.Errorf("%d events, want the first alone", n)
 	}
 }
+
+func TestAWalkThatEndsWithTheBreakerOpenLeavesItToWitnesses(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{})
+	c, s := lister(t, r), r.Workers[0].Service
+	k := r.AddMember(mxsim.Patch{})
+	r.Refresh(k)
+	r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusTooManyRequests, Scope: mxsim.ScopeLists, Count: 1})
+	if _, err := list(t.Context(), s, c, k.User()); !errors.Is(err, refresh.ErrUnavailable) || !s.Flow().Suspended {
+		t.Errorf("error %v; the breaker did not hear of it", err)
+	}
+	r.Until("MX is asked again", func() bool { return !s.Flow().Suspended })
+}

@@ -116,7 +116,7 @@ func (s *gateStory) testify(err error) transition {
 	if ok, wait := s.gate.admits(s.now, 0); !ok {
 		s.t.Fatalf("no witness is asked; wait %s", wait)
 	}
-	k, ok := s.gate.witness()
+	k, ok := s.gate.witness(true)
 	if !ok {
 		s.t.Fatal("the probe is no witness")
 	}
@@ -312,7 +312,7 @@ func TestGateProbesMostlyWithWitnesses(t *testing.T) {
 	probe := func(err error) string {
 		_, wait := s.gate.admits(s.now, 0)
 		s.now = s.now.Add(wait)
-		k, ok := s.gate.witness()
+		k, ok := s.gate.witness(true)
 		if !ok {
 			k = someone(1) // whose turn it is
 		}
