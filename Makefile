@@ -32,8 +32,9 @@ race: ## Run the same tests under the race detector (needs a C compiler)
 	go test -race ./...
 
 .PHONY: lint
-lint: tidy-check ## Run go vet, the linters, and the search for dead code
+lint: tidy-check ## Run go vet, the linters, and the searches for dead code and stale mutants
 	go vet ./...
+	.ci/mutate --check
 	$(TOOL) golangci-lint run
 	@echo "$(TOOL) deadcode -test ./..."
 	@dead=$$($(TOOL) deadcode -test ./...); if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
