@@ -95,6 +95,7 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 	alive, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b.stop = stop
 	b.ended.Go(func() { b.hand.run(alive) })
+	b.ended.Go(func() { b.confirmations.listAgain(alive, nc, b.log) })
 	return b, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -41,6 +42,9 @@ var _ refresh.Confirmations = (*Confirmations)(nil)
 // read itself still decides.
 const pendingMemory = 100_000
 
+// listAgainAfter is the time between two tries to list what is pending.
+const listAgainAfter = time.Second
+
 func newConfirmations(js jetstream.JetStream, s events.Subjects, after time.Duration, now func() time.Time) *Confirmations {
 	l, err := simplelru.NewLRU[events.Key, struct{}](pendingMemory, nil)
 	if err != nil {
@@ -52,17 +56,47 @@ func newConfirmations(js jetstream.JetStream, s events.Subjects, after time.Dura
 // watch learns of confirmations that are pending already, and of those that any
 // worker schedules from now on. The subscription ends with the connection.
 func (c *Confirmations) watch(ctx context.Context, nc *nats.Conn) error {
-	every := c.subjects.Prefix() + ".background.at." + causeDeletion + ".*.*"
-	if _, err := nc.Subscribe(every, func(m *nats.Msg) { c.noteSubject(m.Subject) }); err != nil {
+	if _, err := nc.Subscribe(c.every(), func(m *nats.Msg) { c.noteSubject(m.Subject) }); err != nil {
 		return fmt.Errorf("watching confirmations: %w", err)
 	}
+	return c.list(ctx)
+}
+
+// every is the filter of all confirmations that are scheduled.
+func (c *Confirmations) every() string {
+	return c.subjects.Prefix() + ".background.at." + causeDeletion + ".*.*"
+}
+
+// listAgain goes on with watch whenever the connection is back, until ctx ends: what
+// was scheduled meanwhile was told to nobody.
+func (c *Confirmations) listAgain(ctx context.Context, nc *nats.Conn, log *slog.Logger) {
+	back := nc.StatusChanged(nats.CONNECTED)
+	defer nc.RemoveStatusListener(back)
+	var again <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-back:
+		case <-again:
+		}
+		again = nil
+		if err := c.list(ctx); err != nil && ctx.Err() == nil {
+			log.Debug("pending confirmations not listed", "error", err)
+			again = time.After(listAgainAfter)
+		}
+	}
+}
+
+// list notes the confirmations that are pending.
+func (c *Confirmations) list(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	s, err := c.js.Stream(ctx, c.subjects.BackgroundStream())
 	if err != nil {
 		return fmt.Errorf("looking at background stream: %w", err)
 	}
-	for _, filter := range []string{every, c.subjects.BackgroundDue()} {
+	for _, filter := range []string{c.every(), c.subjects.BackgroundDue()} {
 		info, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
 		if err != nil {
 			return fmt.Errorf("listing pending confirmations: %w", err)
@@ -94,13 +128,22 @@ func (c *Confirmations) Pending(k events.Key) bool {
 }
 
 // Schedule implements refresh.Confirmations. The condition that the at-subject
-// is empty keeps a repeated 404 from postponing what the first one scheduled.
+// is empty keeps a repeated 404 from postponing what the first one scheduled. One
+// that has fired waits on the due-subject, for long if the deletion is held back.
 func (c *Confirmations) Schedule(ctx context.Context, k events.Key, firstAt time.Time, by refresh.Cause) error {
 	m, err := scheduled(c.subjects, k, c.now().Add(c.after), slowBody{Cause: causeDeletion, FirstAt: firstAt.UTC()}, by)
 	if err != nil {
 		return fmt.Errorf("encoding confirmation: %w", err)
 	}
 	c.note(k)
+	s, err := streamOf(ctx, c.js, c.subjects.BackgroundStream())
+	if err != nil {
+		return err
+	}
+	fired, err := c.due(ctx, s, k)
+	if err != nil || len(fired) > 0 {
+		return err
+	}
 	m.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{"0"}
 	_, err = publish(ctx, c.js, m)
 	if errors.Is(err, refresh.ErrConflict) {
@@ -138,19 +181,11 @@ func (c *Confirmations) remove(ctx context.Context, k events.Key) error {
 	if err := s.Purge(ctx, jetstream.WithPurgeSubject(c.subjects.BackgroundAt(causeDeletion, k))); err != nil {
 		return fmt.Errorf("purging scheduled confirmation: %w", err)
 	}
-	for seq := uint64(1); ; seq++ {
-		m, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(c.subjects.BackgroundDueOf(k)))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("looking for due confirmation: %w", err)
-		}
-		seq = m.Sequence
-		var b slowBody
-		if json.Unmarshal(m.Data, &b) != nil || b.Cause != causeDeletion {
-			continue
-		}
+	fired, err := c.due(ctx, s, k)
+	if err != nil {
+		return err
+	}
+	for _, seq := range fired {
 		if err := s.DeleteMsg(ctx, seq); err != nil {
 			// The client gives the server's reason as text only (nats.go 1.55), so look whether another took it.
 			if _, gone := s.GetMsg(ctx, seq); !errors.Is(gone, jetstream.ErrMsgNotFound) {
@@ -159,6 +194,27 @@ func (c *Confirmations) remove(ctx context.Context, k events.Key) error {
 		}
 	}
 	return nil
+}
+
+// due returns the sequences of a member's confirmations that have fired.
+func (c *Confirmations) due(ctx context.Context, s jetstream.Stream, k events.Key) ([]uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var all []uint64
+	for seq := uint64(1); ; seq++ {
+		m, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(c.subjects.BackgroundDueOf(k)))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking for due confirmation: %w", err)
+		}
+		seq = m.Sequence
+		var b slowBody
+		if json.Unmarshal(m.Data, &b) == nil && b.Cause == causeDeletion {
+			all = append(all, seq)
+		}
+	}
 }
 
 // Stands implements refresh.Confirmations.

@@ -130,3 +130,50 @@ func TestAConfirmationStaysKnownUnlessItIsSureToBeCancelled(t *testing.T) {
 		t.Errorf("%v; pending %t, although it was scheduled since", err, c.Pending(k))
 	}
 }
+
+func TestAConfirmationThatHasFiredIsNotScheduledAgain(t *testing.T) {
+	t.Parallel()
+	h, k := newHouse(t, good()), key(t, "MBR-1")
+	c := h.Confirmations()
+	c.after = time.Millisecond
+	h.publish(h.subjects.BackgroundDueOf(k), `{"cause":"sweep"}`, nil) // none of a deletion
+	schedule := func() {
+		t.Helper()
+		if err := c.Schedule(t.Context(), k, time.Now(), refresh.Cause{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	schedule()
+	fired := func() (n uint64) {
+		t.Helper()
+		info, err := h.peer.Stream(t.Context(), "MX_BACKGROUND")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := info.Info(t.Context(), jetstream.WithSubjectFilter(h.subjects.BackgroundDue()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all.State.Subjects[h.subjects.BackgroundDueOf(k)]
+	}
+	h.until("it has fired", func() bool { return fired() == 2 })
+	last := h.state("MX_BACKGROUND").LastSeq
+	schedule()
+	if s := h.state("MX_BACKGROUND"); s.LastSeq != last {
+		t.Errorf("%d messages more", s.LastSeq-last)
+	}
+}
+
+func TestWhatWasScheduledWhileTheConnectionWasGoneIsKnownAfterwards(t *testing.T) {
+	t.Parallel()
+	h, k := newHouse(t, good()), key(t, "MBR-1")
+	c := h.Confirmations()
+	if err := c.Schedule(t.Context(), k, time.Now(), refresh.Cause{}); err != nil {
+		t.Fatal(err)
+	}
+	c.forget(k)
+	if err := h.nc.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	h.until("it is known again", func() bool { return c.Pending(k) })
+}

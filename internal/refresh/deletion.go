@@ -29,7 +29,9 @@ func (c *cycle) notFound(ctx context.Context, last *known, at, evidence time.Tim
 	var confirms *Confirmation
 	if alive {
 		// Also when all who asked meant another member: nobody may ask for this one again.
-		confirms = c.confirmation(ctx)
+		if confirms, err = c.confirmation(ctx); err != nil {
+			return false, err
+		}
 		if confirms == nil {
 			_, by := c.cause(last)
 			if err := c.Confirmations.Schedule(ctx, c.key, at, by); err != nil {
@@ -66,17 +68,20 @@ func (c *cycle) notFound(ctx context.Context, last *known, at, evidence time.Tim
 }
 
 // confirmation returns the confirming job among those served, if one stands.
-func (c *cycle) confirmation(ctx context.Context) *Confirmation {
+func (c *cycle) confirmation(ctx context.Context) (*Confirmation, error) {
 	for _, j := range c.serving {
 		if j.Confirms == nil {
 			continue
 		}
-		// Unanswered, it counts as canceled: this read then schedules another.
-		if stands, err := c.Confirmations.Stands(ctx, c.key, *j.Confirms); err == nil && stands {
-			return j.Confirms
+		stands, err := c.Confirmations.Stands(ctx, c.key, *j.Confirms)
+		if err != nil {
+			return nil, fmt.Errorf("looking for confirmation of deletion: %w", err)
+		}
+		if stands {
+			return j.Confirms, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // believe returns an error when a confirmed 404 may be our fault rather than the
