@@ -93,7 +93,8 @@ func (p *program) sweep(ctx context.Context, q *sweepQuery) error {
 	}
 	defer c.close()
 	chains := bus.NewChains(c.js, c.subjects, time.Now)
-	asking, cancel := context.WithTimeout(ctx, reachTimeout)
+	// Not ended by whoever interrupts us: a sweep that is begun by halves stands still.
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), reachTimeout)
 	defer cancel()
 	var s sweep.Sweep
 	switch {
