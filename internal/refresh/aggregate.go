@@ -63,10 +63,10 @@ func (c *cycle) aggregate(ctx context.Context) error {
 	case mx.None:
 	case mx.NotFound:
 		outcome, err = aggregationRefused, nil // the read that follows says what that means
-	case mx.Forbidden:
+	case mx.Unauthorized, mx.Forbidden, mx.NotAcceptable: // of our credentials reads tell
 		c.Log.Warn("MX does not let this client aggregate", "member", c.key.Member(), "error", err)
 		outcome, note, err = aggregationRefused, "not aggregated: MX does not let this client", nil
-	case mx.Unauthorized, mx.NotAcceptable, mx.RateLimited, mx.Unavailable:
+	case mx.RateLimited, mx.Unavailable:
 		c.note(c.call.answered(err), err)
 	case mx.BadRequest, mx.Conflict, mx.Unprocessable, mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection, mx.Canceled:
 	}

@@ -148,14 +148,13 @@ func TestAggregationThatMXDeclinesStillReads(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		patch  mxsim.Patch
-		fault  *mxsim.Fault
+		status int
 		reason string
 	}{
 		"another job runs": {patch: mxsim.Patch{"other_job": true}},
-		"not allowed": {
-			fault:  &mxsim.Fault{Kind: mxsim.FaultStatus, Status: 403, Scope: "aggregate"},
-			reason: "not aggregated: MX does not let this client",
-		},
+		"401":              {status: 401, reason: "not aggregated: MX does not let this client"},
+		"403":              {status: 403, reason: "not aggregated: MX does not let this client"},
+		"406":              {status: 406, reason: "not aggregated: MX does not let this client"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -164,8 +163,8 @@ func TestAggregationThatMXDeclinesStillReads(t *testing.T) {
 			if tc.patch != nil {
 				r.Set(k, tc.patch)
 			}
-			if tc.fault != nil {
-				r.Inject(*tc.fault)
+			if tc.status != 0 {
+				r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: tc.status, Scope: "aggregate"})
 			}
 			got := r.Do(aggregating(k))
 			if got.Outcome != events.OutcomeChanged || got.Reason != tc.reason {

@@ -127,12 +127,6 @@ func (c *call) quit() {
 // what that did to it.
 func (c *call) answered(err error) transition { return c.tell(err, (*gate).answered) }
 
-// listed is answered for a page of a list.
-func (c *call) listed(err error) transition { return c.tell(err, (*gate).listed) }
-
-// gaveURI is answered for a URI that a request asked for.
-func (c *call) gaveURI(err error) transition { return c.tell(err, (*gate).gaveURI) }
-
 // hear is how the gate takes in an answer.
 type hear func(g *gate, now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition
 

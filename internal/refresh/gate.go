@@ -181,28 +181,39 @@ func (g *gate) answered(now, began time.Time, k turnKey, err error, probe bool, 
 	return unmoved
 }
 
-// listed is answered for a page of a list. That MX shows one is no evidence that
-// it knows the members it answers 404 for: a wrong host shows an empty one.
-func (g *gate) listed(now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition {
+// looked is answered for the read of a witness, which is asked for nothing else: it is
+// no evidence that MX knows the members it answers 404 for.
+func (g *gate) looked(now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition {
 	lastOK := g.lastOK
 	t := g.answered(now, began, k, err, probe, jitter)
 	g.lastOK = lastOK
 	return t
 }
 
-// gaveURI is answered for a URI that a request asked for. That endpoint may be closed
-// to this client while reads are not, so it tells of MX alone, not of our
-// credentials: that it is overloaded or down, and, asked as the probe, that it
+// listed is answered for a page of a list. That MX shows one is no such evidence
+// either: a wrong host shows an empty one. And lists may be closed to this client while
+// reads are not: they tell nothing of our credentials but, asked as the probe, that MX
 // answers. Only while it refuses our reads a refusal here is another one.
-func (g *gate) gaveURI(now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition {
-	blame := classify(err)
-	refuses := blame == blameUs && !g.refused
-	switch {
-	case blame != blameMX && !probe:
-		return unmoved
-	case probe && (refuses || errors.Is(err, mx.ErrNoURI)):
+func (g *gate) listed(now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition {
+	if classify(err) != blameUs || g.refused {
+		return g.looked(now, began, k, err, probe, jitter)
+	}
+	if probe {
 		g.probing = false
 		return g.alive(now, k, true)
+	}
+	return unmoved
+}
+
+// gaveURI is answered for a URI that a request asked for. It is listed for an endpoint
+// that fails for reasons of its own, too: only that MX is overloaded or down counts,
+// and, asked as the probe, whether it answers.
+func (g *gate) gaveURI(now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition {
+	switch {
+	case !probe && classify(err) != blameMX:
+		return unmoved
+	case probe && errors.Is(err, mx.ErrNoURI):
+		err = nil // an answer
 	}
 	return g.listed(now, began, k, err, probe, jitter)
 }

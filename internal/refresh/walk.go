@@ -28,7 +28,7 @@ func (s *Service) Ask(ctx context.Context, about string, ask func(context.Contex
 		asking, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(life, cancel)()
-		err = s.question(asking, about, c, ask)
+		err = s.question(asking, about, c, (*gate).listed, ask)
 	})
 	if !ok {
 		return fmt.Errorf("%w: stopping", ErrUnavailable)
@@ -58,7 +58,7 @@ func (s *Service) Ask(ctx context.Context, about string, ask func(context.Contex
 }
 
 // question asks, and tells the gate how it ended.
-func (s *Service) question(ctx context.Context, about string, c *call, ask func(context.Context) error) (err error) {
+func (s *Service) question(ctx context.Context, about string, c *call, heard hear, ask func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.metrics.panics.Inc()
@@ -70,14 +70,16 @@ func (s *Service) question(ctx context.Context, about string, c *call, ask func(
 		return err
 	}
 	err = ask(ctx)
-	s.note(c.listed(err), err)
+	if t := c.tell(err, heard); t != unmoved {
+		s.note(t, err)
+	}
 	return err
 }
 
 // look reads a member for nobody, to learn whether MX answers: that is the gate's
 // to know, and all that becomes of it.
 func (s *Service) look(ctx context.Context, c *call, of turnKey) {
-	_ = s.question(ctx, of.member, c, func(ctx context.Context) error {
+	_ = s.question(ctx, of.member, c, (*gate).looked, func(ctx context.Context) error {
 		m, err := s.MX.ReadMember(ctx, of.user, of.member)
 		if err == nil && (m.GUID != of.member || m.UserGUID != of.user) {
 			err = errOther()

@@ -101,6 +101,42 @@ func TestAskTellsAnMXThatFailsFromAQuestionThatDoes(t *testing.T) {
 	}
 }
 
+func TestListsThatAreClosedToThisClientTellNothingOfItsCredentials(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{})
+	c, s := lister(t, r), r.Workers[0].Service
+	k := r.AddMember(mxsim.Patch{})
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable} {
+		closed := func() (reopen func()) {
+			id := r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: status, Scope: mxsim.ScopeLists})
+			return func() { r.Sim.ClearFaults(id) }
+		}
+		well := func(when string) {
+			t.Helper()
+			if err := r.Workers[0].Health.Get(refresh.CheckCredentials); err != nil || s.Flow().Suspended {
+				t.Errorf("%d %s: readiness says %v, suspended: %t", status, when, err, s.Flow().Suspended)
+			}
+		}
+		reopen := closed()
+		if _, err := list(t.Context(), s, c, k.User()); !errors.Is(err, refresh.ErrUnavailable) {
+			t.Errorf("%d: %v", status, err)
+		}
+		well("at first")
+		reopen()
+		r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusTooManyRequests, Count: 1})
+		if _, err := list(t.Context(), s, c, k.User()); !errors.Is(err, refresh.ErrUnavailable) || !s.Flow().Suspended {
+			t.Errorf("MX is busy: %v, suspended: %t", err, s.Flow().Suspended)
+		}
+		reopen = closed()
+		_, _ = list(t.Context(), s, c, k.User()) // it waits, and is the probe
+		well("as the probe")
+		reopen()
+	}
+	r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusUnauthorized})
+	r.Publish(events.Command{User: k.User(), Member: k.Member()})
+	r.Until("reads are refused", func() bool { return r.Workers[0].Health.Get(refresh.CheckCredentials) != nil })
+}
+
 func TestAskEndsWithItsContextOrTheService(t *testing.T) {
 	t.Parallel()
 	r := refreshtest.New(t, refreshtest.Options{Refresh: func(c *refresh.Config) { c.RateLimit = 0.001 }})
