@@ -367,9 +367,9 @@ func TestManyMembersOnTheirWayAtOnceStayWithinTheRateLimit(t *testing.T) {
 		t.Errorf("%d reads, want at least 6 of each member", len(at))
 	}
 	slices.SortFunc(at, time.Time.Compare)
-	// In any half second: what the limit allows, its burst of a twentieth of a second, and as much again for what was held up on its way.
-	const window = 500 * time.Millisecond
-	most := limit/2 + 2*limit/20
+	// In any two seconds: what the limit allows, its burst of a twentieth of a second, and what a busy machine may hold up for half a second.
+	const window = 2 * time.Second
+	const most = 2*limit + limit/20 + limit/2
 	for i := range at {
 		if j := i + most; j < len(at) && at[j].Sub(at[i]) < window {
 			t.Fatalf("%d reads in %s, at a limit of %d a second", most+1, at[j].Sub(at[i]), limit)
