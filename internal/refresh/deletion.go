@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -116,13 +117,9 @@ func (c *cycle) believe(ctx context.Context, confirms *Confirmation, evidence ti
 func (c *cycle) seekEvidence(ctx context.Context) (alone bool, err error) {
 	others := c.memory.others(c.key, witnessesOfADeletion, c.jitter(), c.Confirmations.Pending)
 	if len(others) == 0 {
-		// After a restart, or without a memory.
-		known, err := c.States.Some(ctx, 2*witnessesOfADeletion)
-		if err != nil {
+		if others, err = c.strangers(ctx); err != nil {
 			return false, fmt.Errorf("%w: looking for other members to read: %w", errHeld, err)
 		}
-		others = slices.DeleteFunc(known, func(k events.Key) bool { return k == c.key })
-		others = others[:min(len(others), witnessesOfADeletion)]
 	}
 	for _, k := range others {
 		if err := c.call.begin(ctx); err != nil {
@@ -133,6 +130,27 @@ func (c *cycle) seekEvidence(ctx context.Context) (alone bool, err error) {
 		}
 	}
 	return len(others) == 0, nil
+}
+
+// strangers are some other members of the event stream that live, for a process that
+// remembers none, as after a restart.
+func (c *cycle) strangers(ctx context.Context) ([]events.Key, error) {
+	some, err := c.States.Some(ctx, 2*witnessesOfADeletion)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // The caller says what it was for.
+	}
+	var others []events.Key
+	for _, k := range some {
+		last, seq, err := c.States.Last(ctx, k)
+		switch {
+		case errors.Is(err, ErrUnreadable): // whether it lives
+		case err != nil:
+			return nil, err //nolint:wrapcheck // As above.
+		case k != c.key && seq != 0 && !last.Data.Deleted && len(others) < witnessesOfADeletion:
+			others = append(others, k)
+		}
+	}
+	return others, nil
 }
 
 // missing reads a member for nothing but whether MX answers 404.

@@ -331,6 +331,21 @@ func TestTheOnlyMemberIsDeletedIfMXAnsweredWellLately(t *testing.T) {
 	}
 }
 
+func TestTheLastMemberIsDeletedAfterAllOthers(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{})
+	all := []events.Key{r.AddMember(status("CONNECTED")), r.AddMember(status("CONNECTED"))}
+	for _, k := range all {
+		r.Refresh(k)
+	}
+	for _, k := range all {
+		remove(t, r, k)
+		r.Refresh(k)
+		r.WaitIdle()
+		wantTypes(t, r, k, events.TypeConnected, events.TypeDeleted)
+	}
+}
+
 func TestAWorkerThatRemembersNobodyAsksMembersOfTheStreamForEvidence(t *testing.T) {
 	t.Parallel()
 	r := refreshtest.New(t, refreshtest.Options{})
