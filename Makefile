@@ -9,6 +9,8 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables --warn-undefined-variable
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # One of the tools pinned in internal/tools/go.mod.
 TOOL := go tool -modfile=internal/tools/go.mod
+# Tests wait more than they compute.
+PACKAGES_AT_ONCE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .PHONY: help
 help: ## List the targets
@@ -24,7 +26,7 @@ build: ## Build the binaries into bin/
 
 .PHONY: test
 test: ## Run every test that needs nothing but Go
-	go test ./...
+	go test -p $(PACKAGES_AT_ONCE) ./...
 	@[ -n "$${MEMBERWATCH_IMAGE:-}$${REQUIRE_DOCKER:-}" ] || echo "CONTAINER STACKS SKIPPED: make e2e builds the image and runs the same journeys in containers"
 
 .PHONY: race

@@ -166,9 +166,19 @@ func TestEverybodyDoesHisWorkWithTheRightsOfSingleConf(t *testing.T) {
 		t.Errorf("subscriber got %s", e.Type)
 	}
 
-	// One that is held back, for nobody else is left, and taken back when MX answers.
-	if err := sim.Delete(bank.GUID); err != nil {
+	// One that is held back, as MX answers 404 for another member as well, and taken back when MX answers.
+	other, err := sim.AddMember(anna.GUID, mxsim.Patch{})
+	if err != nil {
 		t.Fatal(err)
+	}
+	refresh(t, publisher, "other", anna.GUID, other.GUID)
+	if e := next(t, subscriber, "MX_EVENTS", "subscriber"); e.Key.Member() != other.GUID {
+		t.Errorf("subscriber got %s of %s", e.Type, e.Key)
+	}
+	for _, guid := range []string{bank.GUID, other.GUID} {
+		if err := sim.Delete(guid); err != nil {
+			t.Fatal(err)
+		}
 	}
 	refresh(t, publisher, "fourth", anna.GUID, bank.GUID)
 	eventually(t, "the deletion is held back", func() bool { return w.counts(t.Context(), "memberwatch_deletions_held_total") })
@@ -178,8 +188,10 @@ func TestEverybodyDoesHisWorkWithTheRightsOfSingleConf(t *testing.T) {
 	if !w.counts(t.Context(), "memberwatch_members_at_most") || w.counts(t.Context(), "memberwatch_lag_errors_total") {
 		t.Error("the worker may not look at all of its streams")
 	}
-	if err := sim.Restore(bank.GUID); err != nil {
-		t.Fatal(err)
+	for _, guid := range []string{bank.GUID, other.GUID} {
+		if err := sim.Restore(guid); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if r := refresh(t, publisher, "fifth", anna.GUID, bank.GUID); r.Outcome != events.OutcomeUnchanged {
 		t.Errorf("result is %+v", r)
