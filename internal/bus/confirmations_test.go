@@ -171,7 +171,15 @@ func TestWhatWasScheduledWhileTheConnectionWasGoneIsKnownAfterwards(t *testing.T
 	if err := c.Schedule(t.Context(), k, time.Now(), refresh.Cause{}); err != nil {
 		t.Fatal(err)
 	}
-	c.forget(k)
+	quiet := 0
+	h.until("it is heard of no more", func() bool { // what it has scheduled itself comes back to it
+		quiet++
+		if c.Pending(k) {
+			c.forget(k)
+			quiet = 0
+		}
+		return quiet == 20
+	})
 	if err := h.nc.ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}

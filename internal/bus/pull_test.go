@@ -128,8 +128,12 @@ func TestAPullerTellsWhenNobodyAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before := h.nc.NumSubscriptions()
 	if err := p.renew(); err != nil {
 		t.Fatal(err)
+	}
+	if n := h.nc.NumSubscriptions(); n != before {
+		t.Errorf("%d subscriptions, where there were %d", n, before)
 	}
 	if err := asked.Respond([]byte("too late")); err != nil {
 		t.Fatal(err)

@@ -39,8 +39,6 @@ func (c *cycle) notFound(ctx context.Context, last *known, at, evidence time.Tim
 				return false, fmt.Errorf("scheduling confirmation of deletion: %w", err)
 			}
 		}
-	} else {
-		c.held.remove(c.key)
 	}
 	c.part(strays)
 	switch {

@@ -1,8 +1,10 @@
 package refresh
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -38,6 +40,24 @@ func TestADeletionIsHeldBackUntilItIsDecidedOrNotSeenAgain(t *testing.T) {
 	if health.err != nil {
 		t.Errorf("not ready for one that was decided: %v", health.err)
 	}
+}
+
+func TestAServiceForgetsDeletionsThatItHasNotSeenAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, now := newIdle(t, even)
+		health := new(check)
+		s.held.health = health
+		s.held.add(keyNumber(t, 1), now.Add(-time.Second), errors.New("no evidence"))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		time.Sleep(1500 * time.Millisecond)
+		stop()
+		if err := <-ended; err != nil || health.err != nil {
+			t.Errorf("ended with %v, readiness says %v", err, health.err)
+		}
+	})
 }
 
 func TestAnAllowanceHoldsInEveryMinute(t *testing.T) {

@@ -118,6 +118,23 @@ func TestPartnerIDsThatComeToMeanAnotherMemberAreResolvedAgain(t *testing.T) {
 	}
 }
 
+func TestAMemberThatIsFoundByItsPartnersIDsIsNotGone(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{Refresh: confirmLater})
+	u := addUser(t, r, "customer-7")
+	k := addNamed(t, r, u, "account-7", "CONNECTED")
+	command := events.Command{User: "customer-7", Member: "account-7"}
+	r.Do(command)
+	r.WaitIdle()
+	r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: 404, Member: k.Member(), Count: 1}) // for its guids alone
+	if got := r.Do(command); got.Outcome != events.OutcomeUnchanged || got.Reason != "" {
+		t.Errorf("outcome %s, reason %q", got.Outcome, got.Reason)
+	}
+	if n := r.Messages(r.Subjects.BackgroundStream()); n != 0 {
+		t.Errorf("%d confirmations of its deletion", n)
+	}
+}
+
 func TestPartnerIDThatALivingMemberLostIsResolvedAgain(t *testing.T) {
 	t.Parallel()
 	for _, aggregate := range []bool{false, true} {

@@ -28,7 +28,7 @@ func (s *Service) Ask(ctx context.Context, about string, ask func(context.Contex
 		asking, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(life, cancel)()
-		err = s.question(asking, about, c, (*gate).listed, ask)
+		err = s.question(asking, about, c, false, ask)
 	})
 	if !ok {
 		return fmt.Errorf("%w: stopping", ErrUnavailable)
@@ -57,8 +57,9 @@ func (s *Service) Ask(ctx context.Context, about string, ask func(context.Contex
 	return err
 }
 
-// question asks, and tells the gate how it ended.
-func (s *Service) question(ctx context.Context, about string, c *call, heard hear, ask func(context.Context) error) (err error) {
+// question asks, and tells the gate how it ended, and readiness what the read of a
+// member says of our credentials.
+func (s *Service) question(ctx context.Context, about string, c *call, read bool, ask func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.metrics.panics.Inc()
@@ -70,7 +71,11 @@ func (s *Service) question(ctx context.Context, about string, c *call, heard hea
 		return err
 	}
 	err = ask(ctx)
-	if t := c.tell(err, heard); t != unmoved {
+	heard := (*gate).listed
+	if read {
+		heard = (*gate).looked
+	}
+	if t := c.tell(err, heard); read || t != unmoved {
 		s.note(t, err)
 	}
 	return err
@@ -79,7 +84,7 @@ func (s *Service) question(ctx context.Context, about string, c *call, heard hea
 // look reads a member for nobody, to learn whether MX answers: that is the gate's
 // to know, and all that becomes of it.
 func (s *Service) look(ctx context.Context, c *call, of turnKey) {
-	_ = s.question(ctx, of.member, c, (*gate).looked, func(ctx context.Context) error {
+	_ = s.question(ctx, of.member, c, true, func(ctx context.Context) error {
 		m, err := s.MX.ReadMember(ctx, of.user, of.member)
 		if err == nil && (m.GUID != of.member || m.UserGUID != of.user) {
 			err = errOther()

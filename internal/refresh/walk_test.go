@@ -137,6 +137,21 @@ func TestListsThatAreClosedToThisClientTellNothingOfItsCredentials(t *testing.T)
 	r.Until("reads are refused", func() bool { return r.Workers[0].Health.Get(refresh.CheckCredentials) != nil })
 }
 
+func TestAWitnessTellsThatMXRefusesThisClient(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{})
+	c, s := lister(t, r), r.Workers[0].Service
+	k := r.AddMember(mxsim.Patch{})
+	r.Refresh(k)
+	r.WaitIdle()
+	r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusUnauthorized, Scope: "read"})
+	r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: http.StatusTooManyRequests, Scope: mxsim.ScopeLists, Count: 1})
+	if _, err := list(t.Context(), s, c, k.User()); !errors.Is(err, refresh.ErrUnavailable) {
+		t.Errorf("MX is busy: %v", err)
+	}
+	r.Until("readiness says so", func() bool { return r.Workers[0].Health.Get(refresh.CheckCredentials) != nil })
+}
+
 func TestAskEndsWithItsContextOrTheService(t *testing.T) {
 	t.Parallel()
 	r := refreshtest.New(t, refreshtest.Options{Refresh: func(c *refresh.Config) { c.RateLimit = 0.001 }})
