@@ -181,22 +181,17 @@ func (g *gate) answered(now, began time.Time, k turnKey, err error, probe bool, 
 	return unmoved
 }
 
-// looked is answered for the read of a witness, which is asked for nothing else: it is
-// no evidence that MX knows the members it answers 404 for.
-func (g *gate) looked(now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition {
-	lastOK := g.lastOK
-	t := g.answered(now, began, k, err, probe, jitter)
-	g.lastOK = lastOK
-	return t
-}
-
-// listed is answered for a page of a list. That MX shows one is no such evidence
-// either: a wrong host shows an empty one. And lists may be closed to this client while
-// reads are not: they tell nothing of our credentials but, asked as the probe, that MX
-// answers. Only while it refuses our reads a refusal here is another one.
+// listed is answered for a page of a list. That MX shows one is no evidence that
+// it knows the members it answers 404 for: a wrong host shows an empty one. And lists
+// may be closed to this client while reads are not: they tell nothing of our
+// credentials but, asked as the probe, that MX answers. Only while it refuses our reads
+// a refusal here is another one.
 func (g *gate) listed(now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition {
 	if classify(err) != blameUs || g.refused {
-		return g.looked(now, began, k, err, probe, jitter)
+		lastOK := g.lastOK
+		t := g.answered(now, began, k, err, probe, jitter)
+		g.lastOK = lastOK
+		return t
 	}
 	if probe {
 		g.probing = false

@@ -73,7 +73,7 @@ func (s *Service) question(ctx context.Context, about string, c *call, read bool
 	err = ask(ctx)
 	heard := (*gate).listed
 	if read {
-		heard = (*gate).looked
+		heard = (*gate).answered
 	}
 	if t := c.tell(err, heard); read || t != unmoved {
 		s.note(t, err)
