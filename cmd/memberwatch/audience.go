@@ -15,7 +15,7 @@ import (
 // audience is a customer who watches events, announcements and results as they
 // come, shows them, and remembers what there was.
 type audience struct {
-	customer *customer
+	session  *session
 	out      *lines
 	results  *nats.Subscription
 	watching sync.WaitGroup
@@ -31,10 +31,10 @@ type audience struct {
 }
 
 // newAudience watches until it is dismissed.
-func newAudience(ctx context.Context, c *customer, out *lines) (*audience, error) {
+func newAudience(ctx context.Context, c *session, out *lines) (*audience, error) {
 	ctx, leave := context.WithCancel(ctx)
 	a := &audience{
-		customer: c, out: out, leave: leave,
+		session: c, out: out, leave: leave,
 		ids: make(map[string]bool), answers: make(map[string]events.Result), news: make(chan struct{}),
 	}
 	var err error
@@ -63,7 +63,7 @@ func (a *audience) dismiss() {
 }
 
 func (a *audience) watch(ctx context.Context, stream string) {
-	for m, err := range a.customer.read(ctx, window{stream: stream, follow: true}) {
+	for m, err := range a.session.read(ctx, window{stream: stream, follow: true}) {
 		var e events.Event
 		if err == nil {
 			e, err = events.Decode(m.Data())

@@ -176,8 +176,8 @@ func parseSequence(s string) (uint64, error) {
 }
 
 // letterbox connects. What it returns last must be closed.
-func (p *program) letterbox(ctx context.Context) (*bus.Letterbox, *customer, error) {
-	c, err := p.customer(ctx)
+func (p *program) letterbox(ctx context.Context) (*bus.Letterbox, *session, error) {
+	c, err := p.session(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -284,7 +284,7 @@ func (p *program) dropSequences(ctx context.Context, box *bus.Letterbox, seqs []
 
 // agree counts what a filter means and has the person agree. It returns up to
 // where was counted, 0 when there is nothing.
-func (p *program) agree(ctx context.Context, c *customer, box *bus.Letterbox, q bus.Letters, fate string, yes bool) (uint64, error) {
+func (p *program) agree(ctx context.Context, c *session, box *bus.Letterbox, q bus.Letters, fate string, yes bool) (uint64, error) {
 	by, until, err := box.Count(ctx, q)
 	if err != nil {
 		return 0, c.explain(c.subjects.DeadLetterStream(), err)

@@ -46,7 +46,7 @@ func (p *program) demo(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stage.close()) }()
-	audience, err := newAudience(ctx, stage.customer, out)
+	audience, err := newAudience(ctx, stage.session, out)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (p *program) demo(ctx context.Context) (err error) {
 	}
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := stage.customer.quiet(waiting); err != nil {
+	if err := stage.session.quiet(waiting); err != nil {
 		return fmt.Errorf("%w: %w", errDemo, err)
 	}
 	verdict, err := stage.judge(ctx)
@@ -78,8 +78,8 @@ func (s *stage) judge(ctx context.Context) (oracle.Report, error) {
 	if err != nil {
 		return oracle.Report{}, err
 	}
-	return oracle.Check(ctx, s.customer.js, oracle.Options{
-		Prefix: s.customer.subjects.Prefix(), SameClock: true, Secrets: []string{mxsim.DefaultAPIKey},
+	return oracle.Check(ctx, s.session.js, oracle.Options{
+		Prefix: s.session.subjects.Prefix(), SameClock: true, Secrets: []string{mxsim.DefaultAPIKey},
 		Truth: truth(s.sim), Reads: reads(s.sim), Validate: schemas.Event,
 	})
 }

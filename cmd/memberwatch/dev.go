@@ -89,22 +89,22 @@ func (p *program) dev(ctx context.Context, natsAddr, mxAddr, httpAddr string) (e
 	}
 	return serveWith(ctx, c, log, func(at serving) error {
 		c.Bus.URL = at.nats
-		customer, err := connectCustomer(ctx, c.Bus, log)
+		session, err := connectSession(ctx, c.Bus, log)
 		if err != nil {
 			return err
 		}
-		defer customer.close()
-		members, err := populate(ctx, sim, customer)
+		defer session.close()
+		members, err := populate(ctx, sim, session)
 		if err != nil {
 			return err
 		}
-		p.invite(thisLaunch().command(), at, sim, customer.subjects, members)
+		p.invite(thisLaunch().command(), at, sim, session.subjects, members)
 		return nil
 	})
 }
 
 // populate adds the sample members and has them read for the first time.
-func populate(ctx context.Context, sim *mxsim.Server, c *customer) ([]mxsim.Member, error) {
+func populate(ctx context.Context, sim *mxsim.Server, c *session) ([]mxsim.Member, error) {
 	user, err := sim.AddUser(mxsim.User{ID: new("anna")})
 	if err != nil {
 		return nil, err

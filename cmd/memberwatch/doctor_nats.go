@@ -251,20 +251,20 @@ func (d *doctor) examineJetStream(ctx context.Context, c *config, nc *nats.Conn)
 		d.failed(checkJetStream, "", "%v", err)
 		return nil
 	}
-	refused, err := bus.Refused(ctx, nc, append(bus.Rights(d.role, &c.Bus, subjects, c.Webhook.Enabled()), bus.AccountRight()))
+	refused, err := bus.Refused(ctx, nc, append(bus.Permissions(d.role, &c.Bus, subjects, c.Webhook.Enabled()), bus.AccountPermission()))
 	if err != nil {
 		d.failed(checkJetStream, "try again; the connection was lost", "%v", err)
 		d.skip("the connection was lost", checkRights, checkTopology, checkLimits, checkNATSClock)
 		return nil
 	}
-	if inbox := bus.InboxRight(d.role); slices.ContainsFunc(refused, func(r bus.Right) bool { return r.Subject == inbox.Subject }) {
-		refused, _ = bus.WithoutAccountRight(refused)
+	if inbox := bus.InboxPermission(d.role); slices.ContainsFunc(refused, func(r bus.Permission) bool { return r.Subject == inbox.Subject }) {
+		refused, _ = bus.WithoutAccountPermission(refused)
 		d.rights(refused)
 		d.skip("no answer could be heard", checkJetStream, checkTopology, checkLimits, checkNATSClock)
 		return nil
 	}
 	var account *jetstream.AccountInfo
-	refused, mayAsk := bus.WithoutAccountRight(refused)
+	refused, mayAsk := bus.WithoutAccountPermission(refused)
 	if mayAsk {
 		asking, cancel := context.WithTimeout(ctx, reachTimeout)
 		defer cancel()
@@ -286,7 +286,7 @@ func (d *doctor) examineJetStream(ctx context.Context, c *config, nc *nats.Conn)
 	return d.known(ctx, js, subjects)
 }
 
-func (d *doctor) rights(refused []bus.Right) {
+func (d *doctor) rights(refused []bus.Permission) {
 	if len(refused) == 0 {
 		d.ok(checkRights, "all that a %s does is allowed", d.role)
 		return
@@ -300,7 +300,7 @@ func (d *doctor) rights(refused []bus.Right) {
 }
 
 // topology notes what differs; it reports false when nothing could be looked at.
-func (d *doctor) topology(ctx context.Context, c *config, js jetstream.JetStream, s events.Subjects, told bool) ([]bus.Step, bool) {
+func (d *doctor) topology(ctx context.Context, c *config, js jetstream.JetStream, s events.Subjects, told bool) ([]bus.Difference, bool) {
 	host, err := mxHost(c.MX.BaseURL)
 	if err != nil || c.MX.ClientID == "" {
 		if !told {
@@ -347,7 +347,7 @@ func (d *doctor) topology(ctx context.Context, c *config, js jetstream.JetStream
 	return steps, true
 }
 
-func (d *doctor) limits(nc *nats.Conn, account *jetstream.AccountInfo, c *config, steps []bus.Step) {
+func (d *doctor) limits(nc *nats.Conn, account *jetstream.AccountInfo, c *config, steps []bus.Difference) {
 	if short := bus.Shortages(nc, account, &c.Bus, steps); len(short) > 0 {
 		d.failed(checkLimits, "raise the limits of the account, or max_payload of the server", "%s", strings.Join(short, "\n"))
 	} else if account == nil {

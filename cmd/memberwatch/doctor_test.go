@@ -325,12 +325,12 @@ func TestDoctorChecksThePermissionsOfEachRole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tried := bus.Rights(bus.RoleWorker, &bus.Config{FollowUpAfter: time.Second, StreamReplicas: 1}, subjects, true)
+	tried := bus.Permissions(bus.RoleWorker, &bus.Config{FollowUpAfter: time.Second, StreamReplicas: 1}, subjects, true)
 	may := o.Users[slices.IndexFunc(o.Users, func(u *server.User) bool { return u.Username == "worker" })].Permissions
 	for verb, list := range map[string][]string{"publish": may.Publish.Allow, "subscribe": may.Subscribe.Allow} {
 		for _, pattern := range list {
-			if !slices.ContainsFunc(tried, func(r bus.Right) bool { return r.Verb == verb && server.SubjectsCollide(pattern, r.Subject) }) {
-				t.Errorf("the worker may %s %s, and doctor does not try: add it to Rights (internal/bus/rights.go)", verb, pattern)
+			if !slices.ContainsFunc(tried, func(r bus.Permission) bool { return r.Verb == verb && server.SubjectsCollide(pattern, r.Subject) }) {
+				t.Errorf("the worker may %s %s, and doctor does not try: add it to Permissions (internal/bus/permissions.go)", verb, pattern)
 			}
 		}
 	}

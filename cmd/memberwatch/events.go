@@ -68,7 +68,7 @@ func (p *program) events(ctx context.Context, q *eventsQuery) error {
 	if err := q.check(); err != nil {
 		return err
 	}
-	c, err := p.customer(ctx)
+	c, err := p.session(ctx)
 	if err != nil {
 		return err
 	}

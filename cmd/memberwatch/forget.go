@@ -71,7 +71,7 @@ func (p *program) forget(ctx context.Context, args []string, wait time.Duration,
 			return err
 		}
 	}
-	c, err := p.customer(ctx)
+	c, err := p.session(ctx)
 	if err != nil {
 		return err
 	}

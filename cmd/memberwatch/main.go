@@ -1,19 +1,18 @@
 // Command memberwatch watches the connections of people to their banks that MX
 // holds, and publishes what happens to them as CloudEvents on NATS.
 //
-//   - run.go: the command line; one file for each command.
-//   - config.go, settings.go: the environment, read so that every problem is
-//     named at once. strangers.go: names in it that are nearly settings.
-//   - serve.go, worker.go: the service. metrics.go: what it measures of MX.
-//     pages_linux.go: memory that only the start needs.
-//   - customer.go: the service from outside, for refresh, events, member, verify,
+//   - run.go: the command line. Each command has the file of its name; beside them are
+//   - config.go: the environment, read so that every problem is named at once (package
+//     settings). strangers.go: names in it that are nearly settings.
+//   - worker.go: what serve runs. metrics.go: what it measures of MX. pages_*.go: memory
+//     that only the start needs.
+//   - session.go: the service from outside, for refresh, events, member, verify,
 //     oauth-uri. webhook.go: as MX sees it.
-//   - deadletters.go, forget.go, doctor.go: for whoever operates it. veil.go keeps
-//     secrets out of what is shown, confirm.go asks before something is removed.
-//   - sweep.go, progress.go: a sweep begun, watched and ended.
+//   - veil.go keeps secrets out of what operators are shown, confirm.go asks before
+//     something is removed, progress.go: how far a sweep has come.
 //   - line.go: commands and events for people. output.go: what could not be printed.
-//   - stage.go, audience.go, story.go, demo.go: the demonstration. dev.go,
-//     launch.go: the same parts, to play with, and commands to paste.
+//   - stage.go, audience.go, story.go: what demo shows. launch.go: the same parts for
+//     dev, and commands to paste.
 package main
 
 import (

@@ -58,7 +58,7 @@ service has seen them.`,
 }
 
 func (p *program) member(ctx context.Context, user, member string, asJSON bool) error {
-	c, err := p.customer(ctx)
+	c, err := p.session(ctx)
 	if err != nil {
 		return err
 	}

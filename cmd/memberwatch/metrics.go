@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -82,9 +81,7 @@ func buildInfo() prometheus.Collector {
 
 // allMetrics describes what a worker measures, by its own collectors.
 func allMetrics() []observe.Metric {
-	service := refresh.New(refresh.Config{MaxInFlight: 1, DeleteLimit: 1}, refresh.Deps{Now: time.Now})
-	defer func() { _ = service.Stop(context.Background()) }() // It was given nothing to do.
-	all := append(service.Metrics(), bus.Catalog()...)
+	all := append(refresh.Catalog(), bus.Catalog()...)
 	all = append(all, newMXMetrics(slog.New(slog.DiscardHandler)).collectors()...)
 	all = append(all, webhook.NewHandler(&webhook.Config{}, nil, slog.New(slog.DiscardHandler)).Metrics()...)
 	all = append(all, observe.NewHealth().Collectors()...)

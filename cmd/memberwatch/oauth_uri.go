@@ -58,7 +58,7 @@ can act in the user's place. The service neither keeps nor logs it.`,
 }
 
 func (p *program) oauthURI(ctx context.Context, r events.OAuthURIRequest) error {
-	c, err := p.customer(ctx)
+	c, err := p.session(ctx)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (p *program) oauthURI(ctx context.Context, r events.OAuthURIRequest) error 
 }
 
 // ask sends a request to an endpoint of the service and reads the answer.
-func (c *customer) ask(ctx context.Context, endpoint string, request any, timeout time.Duration, response any) error {
+func (c *session) ask(ctx context.Context, endpoint string, request any, timeout time.Duration, response any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("encoding request: %w", err)

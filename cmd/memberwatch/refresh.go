@@ -58,7 +58,7 @@ still carried out.`,
 }
 
 func (p *program) refresh(ctx context.Context, cmd events.Command, wait bool, timeout time.Duration) error {
-	c, err := p.customer(ctx)
+	c, err := p.session(ctx)
 	if err != nil {
 		return err
 	}

@@ -26,10 +26,10 @@ import (
 // stage is a whole installation in this process: NATS, a simulated MX, one
 // worker, and a customer who is connected as any other.
 type stage struct {
-	sim      *mxsim.Server
-	customer *customer
-	hooks    webhooks
-	closers  []func() error // to be called from the last to the first
+	sim     *mxsim.Server
+	session *session
+	hooks   webhooks
+	closers []func() error // to be called from the last to the first
 }
 
 // webhooks is where the worker takes MX's webhooks, and the credentials for it.
@@ -75,10 +75,10 @@ func newStage(ctx context.Context, simulated mxsim.Config, set map[string]string
 	if err := s.employ(ctx, c, log, server); err != nil {
 		return nil, err
 	}
-	if s.customer, err = connectCustomer(ctx, c.Bus, log); err != nil {
+	if s.session, err = connectSession(ctx, c.Bus, log); err != nil {
 		return nil, err
 	}
-	s.closing(func() error { s.customer.close(); return nil })
+	s.closing(func() error { s.session.close(); return nil })
 	return s, nil
 }
 
@@ -139,7 +139,7 @@ func (o overlay) Lookup(name string) (string, bool) {
 
 // quiet waits until nothing is left to do: no command, no scheduled read, no
 // event that has not been followed up.
-func (c *customer) quiet(ctx context.Context) error {
+func (c *session) quiet(ctx context.Context) error {
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
 	for {
@@ -159,7 +159,7 @@ func (c *customer) quiet(ctx context.Context) error {
 const followConsumer = "memberwatch-follow"
 
 // left counts what workers have still to do.
-func (c *customer) left(ctx context.Context) (uint64, error) {
+func (c *session) left(ctx context.Context) (uint64, error) {
 	var n uint64
 	for _, stream := range []string{c.subjects.CommandStream(), c.subjects.BackgroundStream()} {
 		s, err := c.js.Stream(ctx, stream)

@@ -148,7 +148,7 @@ func (s *story) ask(ctx context.Context) error {
 	s.audience.out.sent(time.Now(), "request", s.mill.name, s.mill.guid, "")
 	begun := time.Now()
 	var answer events.RefreshResponse
-	if err := s.audience.customer.ask(ctx, events.APIRefresh, events.RefreshRequest{
+	if err := s.audience.session.ask(ctx, events.APIRefresh, events.RefreshRequest{
 		Command: events.Command{User: s.user.GUID, Member: s.mill.guid, Reason: "demo"},
 	}, patience, &answer); err != nil {
 		return err
@@ -200,7 +200,7 @@ func (s *story) burst(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("encoding command: %w", err)
 		}
-		ack, err := s.audience.customer.js.PublishAsync(s.audience.customer.subjects.Refresh(), body)
+		ack, err := s.audience.session.js.PublishAsync(s.audience.session.subjects.Refresh(), body)
 		if err != nil {
 			return fmt.Errorf("publishing command: %w", err)
 		}
@@ -248,7 +248,7 @@ func (s *story) outage(ctx context.Context) error {
 	if err := s.down(ctx); err != nil {
 		return err
 	}
-	waiting, err := s.audience.customer.left(ctx)
+	waiting, err := s.audience.session.left(ctx)
 	if err != nil {
 		return err
 	}
@@ -318,7 +318,7 @@ func commandID(n int) string { return fmt.Sprintf("demo-%03d", n) }
 
 func (s *story) refresh(ctx context.Context, a actor) error {
 	s.audience.out.command(time.Now(), a.name, a.guid, "")
-	_, err := s.audience.customer.send(ctx, s.command(a))
+	_, err := s.audience.session.send(ctx, s.command(a))
 	return err
 }
 

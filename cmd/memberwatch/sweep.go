@@ -87,7 +87,7 @@ func (p *program) sweep(ctx context.Context, q *sweepQuery) error {
 	if err := q.check(); err != nil {
 		return err
 	}
-	c, err := p.customer(ctx)
+	c, err := p.session(ctx)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ make the events that are already there lie: another MX, another client.`,
 }
 
 // topology connects, and returns the topology that the settings ask for.
-func (p *program) topology(ctx context.Context) (*bus.Topology, *customer, error) {
+func (p *program) topology(ctx context.Context) (*bus.Topology, *session, error) {
 	var c config
 	problems := settings.Read(ctx, p.env, &c.Bus, &c.MX, &c.Refresh)
 	problems = append(problems, slices.Concat(natsURLProblems(c.Bus.URL), c.Bus.Problems(), c.Refresh.Problems())...)
@@ -60,11 +60,11 @@ func (p *program) topology(ctx context.Context) (*bus.Topology, *customer, error
 	if len(problems) > 0 {
 		return nil, nil, wrongSettings(problems)
 	}
-	customer, err := p.customer(ctx)
+	session, err := p.session(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	return bus.NewTopology(customer.js, c.Bus, customer.subjects, c.identity(host)), customer, nil
+	return bus.NewTopology(session.js, c.Bus, session.subjects, c.identity(host)), session, nil
 }
 
 // mxHost is which MX a URL is about, as a client made for it says too.

@@ -49,7 +49,7 @@ func (p *program) verify(ctx context.Context, member string) error {
 	if err := wrongSettings(append(settings.Read(ctx, p.env, &r), r.Problems()...)); err != nil {
 		return err
 	}
-	c, err := p.customer(ctx)
+	c, err := p.session(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (p *program) verify(ctx context.Context, member string) error {
 
 // trimmed tells whether the event stream has let old events go, as it does from
 // HISTORY_PER_TYPE of one type and member on.
-func (c *customer) trimmed(ctx context.Context) (bool, error) {
+func (c *session) trimmed(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	s, err := c.js.Stream(ctx, c.subjects.EventStream())

@@ -92,14 +92,14 @@ func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 	}
 	if errors.Is(err, errStrangeCause) && b.now().Sub(d.meta.Timestamp) < strangeFor {
 		b.log.Debug("left to a newer worker", "message", d.ref(), "error", err)
-		d.settleAs(ctx, refresh.SourceSettle)(refresh.Verdict{Disposition: refresh.Retry, Delay: strangeDelay, Reason: err.Error()})
+		d.settling(ctx)(refresh.Verdict{Disposition: refresh.Retry, Delay: strangeDelay, Reason: err.Error()})
 		return
 	}
 	if err != nil {
-		d.settleAs(ctx, refresh.SourceDeletion)(refresh.Verdict{Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: err.Error()})
+		d.settling(ctx)(refresh.Verdict{Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: err.Error()})
 		return
 	}
-	j.At, j.Settle = d.meta.Timestamp, d.settleAs(ctx, j.Source)
+	j.At, j.Settle = d.meta.Timestamp, d.settling(ctx)
 	jobs.Submit(j)
 }
 
@@ -118,8 +118,8 @@ func (s *slowBody) job(d *delivery, k events.Key) (*refresh.Job, error) {
 		j.Source = refresh.SourceDeletion
 		j.Confirms = &refresh.Confirmation{Sequence: d.meta.Sequence.Stream, FirstAt: s.FirstAt}
 	case causeSettle:
-		j.Source = refresh.SourceSettle
-		j.Follows = &refresh.Following{Tries: s.Tries, Since: s.Since}
+		j.Source = refresh.SourceFollowing
+		j.Following = &refresh.Following{Tries: s.Tries, Since: s.Since}
 	case causeSweep:
 		j.Source = refresh.SourceSweep
 	case causePeriodic:

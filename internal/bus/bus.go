@@ -52,15 +52,15 @@ type Bus struct {
 	followings    *Followings
 	ids           *IDs
 	chains        *Chains
-	steps         atomic.Pointer[Steps] // nil: ticks are for other workers
-	walking       sync.WaitGroup        // steps under way; begun by Run, which waits for them
+	steps         atomic.Pointer[Stepper] // nil: ticks are for other workers
+	walking       sync.WaitGroup          // steps under way; begun by Run, which waits for them
 
-	hand    *hand
-	clock   serverClock
-	metrics *metrics
-	lag     *lag
-	stop    context.CancelFunc
-	ended   sync.WaitGroup
+	inProgress *inProgress
+	clock      serverClock
+	metrics    *metrics
+	lag        *lag
+	stop       context.CancelFunc
+	ended      sync.WaitGroup
 }
 
 // New returns a Bus on a topology that is ready. It must be closed.
@@ -85,7 +85,7 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 		followings:    newFollowings(js, subjects, o.Now),
 		ids:           newIDs(kv, o.Log),
 		chains:        NewChains(js, subjects, o.Now),
-		hand:          newHand(ackWait / 3),
+		inProgress:    newInProgress(ackWait / 3),
 		metrics:       newMetrics(),
 		lag:           newLag(js, c, subjects, o.Now, o.Log),
 	}
@@ -94,7 +94,7 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 	}
 	alive, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b.stop = stop
-	b.ended.Go(func() { b.hand.run(alive) })
+	b.ended.Go(func() { b.inProgress.run(alive) })
 	b.ended.Go(func() { b.confirmations.listAgain(alive, nc, b.log) })
 	return b, nil
 }

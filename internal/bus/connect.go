@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // minServer is the oldest nats-server that has message schedules.
@@ -145,15 +144,4 @@ func checkServer(version string) error {
 		return fmt.Errorf("nats-server is version %s; need %d.%d or newer, which has message schedules", version, minServerMajor, minServerMinor)
 	}
 	return nil
-}
-
-// apiCode returns the JetStream error code in err's chain, or 0.
-func apiCode(err error) jetstream.ErrorCode {
-	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return e.ErrorCode
-	}
-	if e, ok := errors.AsType[jetstream.JetStreamError](err); ok && e.APIError() != nil {
-		return e.APIError().ErrorCode
-	}
-	return 0
 }

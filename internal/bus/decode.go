@@ -119,20 +119,6 @@ func unwrap(h nats.Header, body []byte, r *request) ([]byte, error) {
 	return body, nil
 }
 
-// header returns a header's value whatever the case of its name: NATS compares
-// names byte by byte, publishers do not agree on one.
-func header(h nats.Header, name string) string {
-	if v := h[name]; len(v) > 0 {
-		return v[0]
-	}
-	for k, v := range h {
-		if len(v) > 0 && strings.EqualFold(k, name) {
-			return v[0]
-		}
-	}
-	return ""
-}
-
 // explain says what is wrong with JSON in terms of its fields.
 func explain(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {

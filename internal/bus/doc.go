@@ -1,27 +1,33 @@
 // Package bus is the part of memberwatch that knows NATS.
 //
-//   - connect.go: the connection, made to outlast any outage.
-//   - topology.go: the streams, bucket and consumers of the contract, created or
-//     only verified at start; plan.go shows and applies differences, compare.go
-//     says which settings count; watch.go looks again while the service works.
-//   - intake.go: messages of both lanes become jobs of package refresh; lane.go
-//     fetches them, hand.go keeps them alive while they are in hand; decode.go
-//     reads commands in all their forms.
+//   - bus.go, config.go: the outside. connect.go: the connection, made to outlast any
+//     outage; nkey.go: a key from a file.
+//   - topology.go: what is on NATS compared with what the service needs, verified or
+//     created at start, shown and applied; topology_streams.go: the streams, bucket and
+//     consumers of the contract; topology_rules.go: which settings count;
+//     topology_watch.go looks again while the service works.
+//   - intake.go: messages of both lanes become jobs of package refresh; follow_up.go:
+//     events do; lane.go takes messages as they are wanted, pull.go asks for them,
+//     in_progress.go keeps them alive while they are in hand.
+//   - decode.go: commands in all their forms; decode_cloudevent.go: CloudEvents;
+//     json_names.go: names of fields to the letter; headers.go: names of headers.
 //   - settle.go: what becomes of a message when its job has ended.
 //   - background.go: the causes of messages in the slow lane, and what each becomes.
 //   - states.go, announcements.go, confirmations.go, followings.go, ids.go: the ports
-//     of package refresh, each on its stream.
-//   - chains.go: walks over all members, held by NATS; steps.go: how their steps are
-//     made; known.go: the event stream as the list of all who are known.
-//   - deadletters.go: what could not be carried out, kept to be seen; letterbox.go
-//     and resend.go: the same for operators, who look and send again.
+//     of package refresh, each on its stream; publish.go: how all of them store;
+//     buffers.go: where they encode; jetstream_error.go: what the server says no with.
+//   - chains.go: walks over all members, held by NATS; chain_steps.go: how their steps
+//     are made; known.go: the event stream as the list of all who are known.
+//   - deadletters.go: what could not be carried out, kept to be seen;
+//     deadletters_operator.go, deadletters_resend.go: for operators, who look and send
+//     again.
 //   - forget.go: what is kept about a person, removed while workers go on;
-//     traces.go finds it, browse.go reads streams of any length.
-//   - rights.go: what a role must be allowed, tried without leaving anything behind.
-//   - lag.go: what is stored and what waits, for metrics.
+//     forget_match.go: what is about them; read_stream.go: streams of any length.
+//   - permissions.go: what a role must be allowed, tried without leaving anything behind.
+//   - stream_metrics.go: what is stored and what waits, for metrics.
 //   - enqueue.go: commands that come by another door, webhooks.
 //   - api.go: request/reply; api_calls.go: what each endpoint does; api_describe.go:
-//     what NATS tools are told of it.
+//     what NATS tools are told of it; api_metrics.go: how long they take.
 //
 // # Rules of the house
 //

@@ -29,8 +29,8 @@ func TestAFollowingFiresAsItWasScheduled(t *testing.T) {
 	if d := time.Since(since); d < after {
 		t.Errorf("fired %s early", after-d)
 	}
-	if j.Key != k || j.Source != refresh.SourceSettle || j.Lane != refresh.Background || j.Follows == nil || j.Follows.Tries != 4 || !j.Follows.Since.Equal(since) {
-		t.Errorf("job %+v, follows %+v", j, j.Follows)
+	if j.Key != k || j.Source != refresh.SourceFollowing || j.Lane != refresh.Background || j.Following == nil || j.Following.Tries != 4 || !j.Following.Since.Equal(since) {
+		t.Errorf("job %+v, follows %+v", j, j.Following)
 	}
 	if got := (refresh.Cause{ID: j.ID, Reason: j.Command.Reason, Traceparent: j.Traceparent, Tracestate: j.Tracestate}); got != next.Cause {
 		t.Errorf("cause %+v, want %+v", got, next.Cause)
@@ -140,14 +140,14 @@ func TestEachCauseOfTheSlowLaneMakesItsOwnJob(t *testing.T) {
 		source refresh.Source
 	}{
 		{`{"cause":"confirm_deletion","first_at":"2026-08-01T12:00:00Z","correlation_id":"c-1"}`, refresh.SourceDeletion},
-		{`{"cause":"settle","tries":2,"since":"2026-08-01T12:00:00Z","correlation_id":"c-1"}`, refresh.SourceSettle},
+		{`{"cause":"settle","tries":2,"since":"2026-08-01T12:00:00Z","correlation_id":"c-1"}`, refresh.SourceFollowing},
 		{`{"cause":"sweep","correlation_id":"c-1"}`, refresh.SourceSweep},
 		{`{"cause":"periodic","correlation_id":"c-1"}`, refresh.SourcePeriodic},
 	} {
 		h.publish(h.subjects.BackgroundDueOf(k), tc.body, nil)
 		j := in.next(t)
 		if j.Source != tc.source || j.Key != k || j.ID != "c-1" || j.Lane != refresh.Background ||
-			(j.Confirms != nil) != (tc.source == refresh.SourceDeletion) || (j.Follows != nil) != (tc.source == refresh.SourceSettle) {
+			(j.Confirms != nil) != (tc.source == refresh.SourceDeletion) || (j.Following != nil) != (tc.source == refresh.SourceFollowing) {
 			t.Errorf("%s: job %+v", tc.body, j)
 		}
 		done(j)

@@ -119,7 +119,7 @@ func (f *Forgetter) Forget(ctx context.Context, p Person) (Removed, error) {
 }
 
 // waitForWork is step 1, up to the time limit.
-func (f *Forgetter) waitForWork(ctx context.Context, w *wanted) (Removed, error) {
+func (f *Forgetter) waitForWork(ctx context.Context, w *matcher) (Removed, error) {
 	var all Removed
 	limit := time.NewTimer(f.wait)
 	defer limit.Stop()
@@ -145,7 +145,7 @@ func (f *Forgetter) waitForWork(ctx context.Context, w *wanted) (Removed, error)
 }
 
 // busy reports whether a message about the person waits or is in hand.
-func (f *Forgetter) busy(ctx context.Context, w *wanted) (bool, error) {
+func (f *Forgetter) busy(ctx context.Context, w *matcher) (bool, error) {
 	if due, err := f.purge(ctx, f.subjects.BackgroundStream(), w.of(f.subjects.Prefix()+".background.due"), false); due > 0 || err != nil {
 		return true, err
 	}
@@ -177,7 +177,7 @@ func (f *Forgetter) busy(ctx context.Context, w *wanted) (bool, error) {
 
 // sweep removes, or only counts, what there is about the person: step 2, and
 // what waitForWork has left.
-func (f *Forgetter) sweep(ctx context.Context, w *wanted, remove bool) (r Removed, err error) {
+func (f *Forgetter) sweep(ctx context.Context, w *matcher, remove bool) (r Removed, err error) {
 	for _, part := range []struct {
 		count *int
 		of    func() (int, error)
@@ -208,15 +208,15 @@ func (f *Forgetter) sweep(ctx context.Context, w *wanted, remove bool) (r Remove
 }
 
 // wanted finds out what the person is called.
-func (f *Forgetter) wanted(ctx context.Context, p Person) (*wanted, error) {
-	w := newWanted(f.subjects, p)
+func (f *Forgetter) wanted(ctx context.Context, p Person) (*matcher, error) {
+	w := newMatcher(f.subjects, p)
 	return w, f.learn(ctx, w)
 }
 
 // learn takes what the person is called from their events.
-func (f *Forgetter) learn(ctx context.Context, w *wanted) error {
-	e := excerptOf{stream: f.subjects.EventStream(), filter: w.of(f.subjects.Prefix() + ".events.member.*")}
-	for m, err := range browse(ctx, f.js, e) {
+func (f *Forgetter) learn(ctx context.Context, w *matcher) error {
+	e := selection{stream: f.subjects.EventStream(), filter: w.of(f.subjects.Prefix() + ".events.member.*")}
+	for m, err := range readStream(ctx, f.js, e) {
 		if err != nil {
 			return err
 		}
@@ -269,7 +269,7 @@ func (f *Forgetter) each(ctx context.Context, stream, filter string, remove bool
 	if err != nil {
 		return 0, err
 	}
-	for m, err := range browse(ctx, f.js, excerptOf{stream: stream, filter: filter}) {
+	for m, err := range readStream(ctx, f.js, selection{stream: stream, filter: filter}) {
 		if err != nil {
 			return n, err
 		}
@@ -292,7 +292,7 @@ func (f *Forgetter) each(ctx context.Context, stream, filter string, remove bool
 	return n, nil
 }
 
-func (f *Forgetter) letters(ctx context.Context, w *wanted, remove bool) (int, error) {
+func (f *Forgetter) letters(ctx context.Context, w *matcher, remove bool) (int, error) {
 	box := NewLetterbox(f.js, f.subjects)
 	return f.each(ctx, f.subjects.DeadLetterStream(), f.subjects.DeadLetters(), remove, func(m jetstream.Msg) bool {
 		l := box.open(0, m.Subject(), m.Data())
@@ -305,9 +305,9 @@ func (f *Forgetter) letters(ctx context.Context, w *wanted, remove bool) (int, e
 
 // ids purges the keys whose value is the person's. To delete a key would leave a
 // marker with its name, and needs the right to write the bucket.
-func (f *Forgetter) ids(ctx context.Context, w *wanted, remove bool) (n int, err error) {
+func (f *Forgetter) ids(ctx context.Context, w *matcher, remove bool) (n int, err error) {
 	stream := "KV_" + f.subjects.IDBucket()
-	for m, err := range browse(ctx, f.js, excerptOf{stream: stream}) {
+	for m, err := range readStream(ctx, f.js, selection{stream: stream}) {
 		if err != nil {
 			return n, err
 		}
@@ -326,7 +326,7 @@ func (f *Forgetter) ids(ctx context.Context, w *wanted, remove bool) (n int, err
 
 // commandWaits reports whether a command about the person waits or is in hand.
 // What it has looked at it does not look at again.
-func (f *Forgetter) commandWaits(ctx context.Context, w *wanted) (bool, error) {
+func (f *Forgetter) commandWaits(ctx context.Context, w *matcher) (bool, error) {
 	s, err := streamOf(ctx, f.js, f.subjects.CommandStream())
 	if err != nil {
 		return false, err
@@ -336,7 +336,7 @@ func (f *Forgetter) commandWaits(ctx context.Context, w *wanted) (bool, error) {
 		if err != nil || m == nil {
 			return false, err
 		}
-		if w.in(m.Subject, m.Header, m.Data) {
+		if w.inMessage(m.Subject, m.Header, m.Data) {
 			return true, nil
 		}
 		w.passed = m.Sequence
@@ -344,8 +344,8 @@ func (f *Forgetter) commandWaits(ctx context.Context, w *wanted) (bool, error) {
 }
 
 // commands removes or counts the waiting commands about the person. A work queue
-// lets nobody else browse it, so they are got one by one.
-func (f *Forgetter) commands(ctx context.Context, w *wanted, remove bool) (count int, err error) {
+// lets nobody else read it, so they are got one by one.
+func (f *Forgetter) commands(ctx context.Context, w *matcher, remove bool) (count int, err error) {
 	s, err := streamOf(ctx, f.js, f.subjects.CommandStream())
 	if err != nil {
 		return 0, err
@@ -356,7 +356,7 @@ func (f *Forgetter) commands(ctx context.Context, w *wanted, remove bool) (count
 			return count, err
 		}
 		seq = m.Sequence
-		if !w.in(m.Subject, m.Header, m.Data) {
+		if !w.inMessage(m.Subject, m.Header, m.Data) {
 			continue
 		}
 		if remove {

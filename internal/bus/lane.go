@@ -124,20 +124,20 @@ func (l *lane) interrupted(err error) {
 	if !l.nc.IsConnected() {
 		err = errNotConnected
 	}
-	if l.turn(true) {
+	if l.setInterrupted(true) {
 		l.log.Warn("fetching interrupted; this is said once until it goes on", "consumer", l.durable, "error", err)
 	}
 }
 
 // goesOn tells that messages can be fetched, if it was told that they cannot.
 func (l *lane) goesOn() {
-	if l.turn(false) {
+	if l.setInterrupted(false) {
 		l.log.Info("fetching goes on", "consumer", l.durable)
 	}
 }
 
-// turn notes whether fetching is interrupted, and reports whether that is new.
-func (l *lane) turn(down bool) bool {
+// setInterrupted notes whether fetching is interrupted, and reports whether that is new.
+func (l *lane) setInterrupted(down bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	was := l.down

@@ -261,7 +261,7 @@ func TestAMessageInHandIsKeptFromComingAgain(t *testing.T) {
 			}
 			h.fill(1)
 			m := h.pulled("MX_COMMANDS", consumerCommands, 1)[0]
-			kept := newHand(wait / 8)
+			kept := newInProgress(wait / 8)
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
 			go func() { defer close(ended); kept.run(ctx) }()

@@ -15,33 +15,33 @@ import (
 // could not be stored.
 const unburied = 5 * time.Second
 
-// settleAs returns the function that settles the message, once, by the verdict
-// on its job.
-func (d *delivery) settleAs(ctx context.Context, source refresh.Source) func(refresh.Verdict) {
+// settling returns the function that settles the message, once, by the verdict on
+// its job.
+func (d *delivery) settling(ctx context.Context) func(refresh.Verdict) {
 	return func(v refresh.Verdict) {
-		d.settle(ctx, source, v)
-		d.bus.hand.release(d.msg)
+		d.settle(ctx, v)
+		d.bus.inProgress.release(d.msg)
 		d.lane.leave(1)
 	}
 }
 
-func (d *delivery) settle(ctx context.Context, source refresh.Source, v refresh.Verdict) {
+func (d *delivery) settle(ctx context.Context, v refresh.Verdict) {
 	b := d.bus
 	switch v.Disposition {
 	case refresh.Done:
-		b.lost(d.msg.Ack())
-		b.report(source, v.Result)
+		b.countUnsent(d.msg.Ack())
+		d.report(v.Result)
 	case refresh.Retry:
-		b.lost(d.msg.NakWithDelay(v.Delay))
+		b.countUnsent(d.msg.NakWithDelay(v.Delay))
 	case refresh.Return:
-		b.lost(d.msg.Nak())
+		b.countUnsent(d.msg.Nak())
 	case refresh.Dead:
-		d.die(ctx, source, &v)
+		d.die(ctx, &v)
 	}
 }
 
 // die settles a message with a dead letter.
-func (d *delivery) die(ctx context.Context, source refresh.Source, v *refresh.Verdict) {
+func (d *delivery) die(ctx context.Context, v *refresh.Verdict) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout) // even while we stop
 	defer cancel()
 	b := d.bus
@@ -51,32 +51,32 @@ func (d *delivery) die(ctx context.Context, source refresh.Source, v *refresh.Ve
 	}
 	if err != nil {
 		b.log.Error("dead letter not stored; the message comes again", "message", d.ref(), "error", err)
-		b.lost(d.msg.NakWithDelay(unburied))
+		b.countUnsent(d.msg.NakWithDelay(unburied))
 		return
 	}
 	b.metrics.deadLetters.WithLabelValues(string(v.Category)).Inc()
 	b.log.Warn("dead letter", "message", d.ref(), "subject", d.msg.Subject, "category", string(v.Category), "reason", v.Reason,
 		"command", v.Result.CommandID, "trace_id", v.TraceID)
-	b.report(source, v.Result)
-	b.lost(d.msg.Respond([]byte("+TERM " + v.Category)))
+	d.report(v.Result)
+	b.countUnsent(d.msg.Respond([]byte("+TERM " + v.Category)))
 }
 
-// lost counts a settlement that could not be sent. The message comes again, and
+// countUnsent counts a settlement that could not be sent. The message comes again, and
 // the protocol finds nothing new then.
-func (b *Bus) lost(err error) {
+func (b *Bus) countUnsent(err error) {
 	if err != nil {
 		b.metrics.lost.Inc()
 	}
 }
 
 // report sends a command's result to whoever listens.
-func (b *Bus) report(source refresh.Source, r events.Result) {
-	if source != refresh.SourceCommand || r.CommandID == "" {
+func (d *delivery) report(r events.Result) {
+	if !d.command || r.CommandID == "" {
 		return
 	}
-	rooms := &b.states.rooms
-	room := rooms.take()
-	body, err := r.AppendTo(*room, b.subjects)
+	b := d.bus
+	buffer := b.states.buffers.get()
+	body, err := r.AppendTo(*buffer, b.subjects)
 	if err == nil {
 		err = b.nc.PublishMsg(&nats.Msg{
 			Subject: b.subjects.Result(r.CommandID), Data: body,
@@ -86,5 +86,5 @@ func (b *Bus) report(source refresh.Source, r events.Result) {
 	if err != nil {
 		b.log.Debug("result not sent", "command", r.CommandID, "error", fmt.Sprint(err))
 	}
-	rooms.give(room, body)
+	b.states.buffers.put(buffer, body)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -22,17 +21,11 @@ type States struct {
 	js       jetstream.JetStream
 	subjects events.Subjects
 	getLast  string // API subject that reads from the stream's leader
-	rooms    rooms
+	buffers  buffers
 }
 
 func newStates(nc *nats.Conn, js jetstream.JetStream, s events.Subjects) *States {
 	return &States{nc: nc, js: js, subjects: s, getLast: "$JS.API.STREAM.MSG.GET." + s.EventStream()}
-}
-
-// apiError is the error part of a JetStream API answer.
-type apiError struct {
-	Code        jetstream.ErrorCode `json:"err_code"`
-	Description string              `json:"description"`
 }
 
 // lastMessage is the part of the answer to STREAM.MSG.GET that Last needs.
@@ -123,18 +116,6 @@ func storedIn(answer []byte) (seq uint64, data []byte, ok bool) {
 	return seq, data, err == nil
 }
 
-// notFound reports whether an answer holds no message: with nil if there is
-// none, with an error if the server says something else.
-func (e *apiError) notFound() (bool, error) {
-	switch {
-	case e == nil:
-		return false, nil
-	case e.Code == jetstream.JSErrCodeMessageNotFound:
-		return true, nil
-	}
-	return true, fmt.Errorf("server says %d: %s", e.Code, e.Description)
-}
-
 // ask reads the member's last message through the stream's leader.
 func (s *States) ask(ctx context.Context, k events.Key) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -154,19 +135,19 @@ func (s *States) ask(ctx context.Context, k events.Key) ([]byte, error) {
 // stream the server looks for duplicates first, and would swallow a rival's
 // conflicting write instead of refusing it.
 func (s *States) Append(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
-	room := s.rooms.take()
-	m, err := s.message(*room, e, after)
+	buffer := s.buffers.get()
+	m, err := s.message(*buffer, e, after)
 	if err != nil {
 		return 0, err
 	}
-	defer s.rooms.give(room, m.Data)
+	defer s.buffers.put(buffer, m.Data)
 	return publish(ctx, s.js, m)
 }
 
 // message is what stores e if the member's last sequence is still after. Its body
-// is in room.
-func (s *States) message(room []byte, e *events.Event, after uint64) (*nats.Msg, error) {
-	body, err := e.AppendTo(room)
+// is appended to buffer.
+func (s *States) message(buffer []byte, e *events.Event, after uint64) (*nats.Msg, error) {
+	body, err := e.AppendTo(buffer)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // It says what could not be encoded.
 	}
@@ -180,46 +161,6 @@ func (s *States) message(room []byte, e *events.Event, after uint64) (*nats.Msg,
 		m.Header[headerTraceparent] = []string{e.Traceparent}
 	}
 	return m, nil
-}
-
-// Names of headers. NATS compares them byte by byte.
-const (
-	headerContentType          = "Content-Type"
-	headerTraceparent          = "traceparent"
-	headerTracestate           = "tracestate"
-	headerSource               = "Memberwatch-Source"
-	expectedLastSubjSeqSubject = "Nats-Expected-Last-Subject-Sequence-Subject"
-	codeTemporarilyUnavailable = 10008
-	codeDuplicateInProcess     = 10158
-	codeMessageTooLarge        = 10054 // than the stream takes
-)
-
-// publish stores m and returns its stream sequence. Errors are
-// refresh.ErrConflict, refresh.ErrOutcomeUnknown, refresh.ErrTooLarge,
-// refresh.ErrRefused, or that it could not be sent.
-func publish(ctx context.Context, js jetstream.JetStream, m *nats.Msg, opts ...jetstream.PublishOpt) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	ack, err := js.PublishMsg(ctx, m, opts...)
-	if err == nil {
-		return ack.Sequence, nil
-	}
-	switch code := apiCode(err); code {
-	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
-		return 0, fmt.Errorf("%w: %w", refresh.ErrConflict, err)
-	case 0, codeTemporarilyUnavailable, codeDuplicateInProcess:
-		if errors.Is(err, nats.ErrMaxPayload) {
-			return 0, fmt.Errorf("%w: %w", refresh.ErrTooLarge, err)
-		}
-		if errors.Is(err, nats.ErrReconnectBufExceeded) {
-			return 0, fmt.Errorf("sending: %w", err) // it never left
-		}
-		return 0, fmt.Errorf("%w: %w", refresh.ErrOutcomeUnknown, err)
-	case codeMessageTooLarge:
-		return 0, fmt.Errorf("%w: %w", refresh.ErrTooLarge, err)
-	default:
-		return 0, fmt.Errorf("%w: %w", refresh.ErrRefused, err)
-	}
 }
 
 var _ refresh.States = (*States)(nil)

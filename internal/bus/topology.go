@@ -1,9 +1,11 @@
 package bus
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"maps"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,186 +15,300 @@ import (
 	"github.com/memberwatch/memberwatch/events"
 )
 
-// Names of the service's durable consumers, one for each lane.
-const (
-	consumerCommands   = "memberwatch"
-	consumerBackground = "memberwatch-background"
-	consumerFollow     = "memberwatch-follow"
-)
+// ErrDrift means that what is on NATS is not what this service needs.
+var ErrDrift = errors.New("topology drift")
 
-// maxAckPending bounds the messages of one consumer that are in hand or wait
-// for their delay to pass, over all workers. A delayed message keeps its place,
-// so this is far above what may be in flight: an outage must not stop the lane.
-const maxAckPending = 20_000
-
-// Identity is what makes two services write the same event stream in the same
-// way. It is recorded with the stream; a start that disagrees is refused.
-type Identity struct {
-	MXHost     string // events of another MX are about other members
-	ClientID   string // only its hash is recorded
-	OAuthTTL   time.Duration
-	TypePrefix string
-	Initial    bool
-	Aggregated bool
+// Difference is one difference between what is on NATS and what the service needs.
+type Difference struct {
+	Object  string // "stream MX_EVENTS", "consumer memberwatch on MX_COMMANDS", "bucket MX_IDS"
+	Missing bool   // it does not exist
+	Field   string // what differs, if it exists
+	Have    string
+	Want    string
+	// Fixed tells that the difference cannot be applied.
+	Fixed bool
+	// Works tells that the service works as it is, at a higher cost. No drift.
+	Works bool
+	// Foreign tells why: the stream is another installation's, and its events would lie.
+	Foreign bool
 }
 
-// Keys of the event stream's metadata.
-const (
-	metaHost       = "memberwatch.mx_host"
-	metaClient     = "memberwatch.client"
-	metaTypePrefix = "memberwatch.event_type_prefix"
-	metaInitial    = "memberwatch.initial_events"
-	metaAggregated = "memberwatch.aggregated_events"
-)
+func (s Difference) String() string {
+	switch {
+	case s.Missing:
+		return s.Object + ": missing"
+	case s.Foreign:
+		return fmt.Sprintf("%s: %s is %s, this service has %s; cannot be changed: use another SUBJECT_PREFIX", s.Object, s.Field, s.Have, s.Want)
+	}
+	text := fmt.Sprintf("%s: %s is %s, want %s", s.Object, s.Field, s.Have, s.Want)
+	kind, _, _ := strings.Cut(s.Object, " ")
+	switch {
+	case s.Works:
+		return text + "; it works as it is, at a higher cost"
+	case !s.Fixed:
+		return text
+	case kind == "stream":
+		return text + "; NATS cannot change it: use another SUBJECT_PREFIX, or delete the stream with all that it holds and apply again"
+	}
+	return text + "; NATS cannot change it: delete the " + kind + " and apply again, which costs reads and no event"
+}
 
-func (i Identity) metadata() map[string]string {
-	sum := sha256.Sum256([]byte("memberwatch client " + i.ClientID))
-	return map[string]string{
-		metaHost:       hostName(i.MXHost),
-		metaClient:     hex.EncodeToString(sum[:8]),
-		metaTypePrefix: i.TypePrefix,
-		metaInitial:    strconv.FormatBool(i.Initial),
-		metaAggregated: strconv.FormatBool(i.Aggregated),
+// Topology compares what is on NATS with what the service needs, and changes it.
+type Topology struct {
+	js       jetstream.JetStream
+	config   Config
+	subjects events.Subjects
+	identity Identity
+}
+
+// NewTopology returns the topology that c and id ask for.
+func NewTopology(js jetstream.JetStream, c Config, s events.Subjects, id Identity) *Topology {
+	return &Topology{js, c, s, id}
+}
+
+// Plan returns the differences; none when all is well. It changes nothing.
+func (t *Topology) Plan(ctx context.Context) ([]Difference, error) {
+	var steps []Difference
+	for _, want := range t.streams() {
+		s, err := t.stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			steps = append(steps, Difference{Object: want.object, Missing: true})
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking at %s: %w", want.object, err)
+		}
+		have := s.CachedInfo().Config
+		steps = append(steps, compare(want.object, &have, &want.StreamConfig, want.rules())...)
+		steps = append(steps, compareMetadata(want.object, have.Metadata, want.Metadata)...)
+	}
+	for _, want := range consumers(&t.config, t.subjects) {
+		c, err := t.consumer(ctx, want.stream, want.config.Durable)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			steps = append(steps, Difference{Object: want.object(), Missing: true})
+			continue
+		}
+		if errors.Is(err, jetstream.ErrNotPullConsumer) {
+			steps = append(steps, Difference{Object: want.object(), Field: "kind", Have: "push", Want: "pull", Fixed: true})
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking at %s: %w", want.object(), err)
+		}
+		have := c.CachedInfo().Config
+		if have.Replicas == t.config.StreamReplicas {
+			have.Replicas = 0 // as many as its stream has, said another way
+		}
+		for _, s := range compare(want.object(), &have, &want.config, consumerRules()) {
+			s.Works = s.bodiesUnread()
+			steps = append(steps, s)
+		}
+	}
+	return steps, nil
+}
+
+// kept is a stream as the service needs it.
+type kept struct {
+	jetstream.StreamConfig
+	object string   // what it is called in a [Step]
+	theirs []string // settings that are the operator's
+}
+
+func (k *kept) rules() []rule[jetstream.StreamConfig] { return without(streamRules(), k.theirs) }
+
+// streams are all streams, that of the bucket included.
+func (t *Topology) streams() []kept {
+	left := theirs(t.subjects)
+	var all []kept
+	for _, c := range streams(&t.config, t.subjects, t.identity) {
+		all = append(all, kept{c, "stream " + c.Name, left[c.Name]})
+	}
+	c := bucketStream(&t.config, t.subjects)
+	return append(all, kept{c, "bucket " + t.subjects.IDBucket(), left[c.Name]})
+}
+
+// compareMetadata compares what the event stream says of whose events it holds.
+func compareMetadata(object string, have, want map[string]string) []Difference {
+	var steps []Difference
+	for _, k := range []string{metaHost, metaClient, metaTypePrefix, metaInitial, metaAggregated} {
+		w, ours := want[k]
+		h, there := have[k]
+		if !ours || there && (h == w || k == metaHost && hostName(h) == w) {
+			continue
+		}
+		step := Difference{Object: object, Field: k, Have: strconv.Quote(h), Want: strconv.Quote(w)}
+		if there && (k == metaHost || k == metaClient) {
+			step.Have, step.Want, step.Fixed, step.Foreign = h, w, true, true
+		}
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+// setupTimeout bounds one request while the topology is made. On a cluster that
+// is still forming a longer one only waits in vain; asking again is quick.
+const setupTimeout = 2 * time.Second
+
+// Ready makes the topology right, or waits until it is: missing objects are
+// created unless TOPOLOGY is verify. What differs is an ErrDrift that names it.
+// While NATS cannot answer it tells health why and goes on until ctx ends.
+func (t *Topology) Ready(ctx context.Context, health Health) error {
+	for {
+		err := t.try(ctx)
+		if err == nil || errors.Is(err, ErrDrift) || permanent(err) {
+			health.Set(CheckTopology, err)
+			return err
+		}
+		health.Set(CheckTopology, err)
+		wait := 100*time.Millisecond + rand.N(400*time.Millisecond) //nolint:gosec // Spreads retries of several workers; nothing depends on it.
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("preparing streams: %w", err)
+		case <-time.After(wait):
+		}
 	}
 }
 
-// hostName is the one way to write a host: names of hosts have no case, and the
-// dot of the root at their end says nothing.
-func hostName(s string) string { return strings.TrimSuffix(strings.ToLower(s), ".") }
-
-// Names of the settings that are the operator's on some of the streams.
-const (
-	ruleSources       = "sources"
-	ruleRepublish     = "republishing"
-	ruleNoDelete      = "deletes denied"
-	ruleNoPurge       = "purges denied"
-	ruleDiscard       = "discard"
-	ruleMaxAge        = "max age"
-	ruleMaxMsgs       = "max messages"
-	ruleMaxBytes      = "max bytes"
-	ruleMaxPerSubject = "max messages per subject"
-	ruleCompression   = "compression"
-	ruleMsgTTL        = "message TTLs"
-	ruleConsumers     = "consumer limits"
-)
-
-// theirs are the settings that no promise rests on, by stream: an operator may
-// have reasons for them. Deletes and purges are part of the protocol on the
-// background stream alone; elsewhere only commands of people ask for them, and
-// say so when they are refused.
-func theirs(s events.Subjects) map[string][]string {
-	deletions := []string{ruleNoDelete, ruleNoPurge}
-	return map[string][]string{
-		// A full queue refuses, and its publisher hears of it. Commands may come from another
-		// stream, and may end when their publisher says.
-		s.CommandStream():    append([]string{ruleMaxMsgs, ruleMaxBytes, ruleCompression, ruleSources, ruleRepublish, ruleMsgTTL}, deletions...),
-		s.BackgroundStream(): {ruleRepublish, ruleMsgTTL},
-		// Copies of events may go anywhere; a copy of a URI may not.
-		s.EventStream(): append([]string{ruleRepublish}, deletions...),
-		s.OAuthStream(): append([]string{ruleConsumers, ruleMsgTTL}, deletions...),
-		// How many letters are kept, and for how long, is for those to say who read them.
-		s.DeadLetterStream(): append([]string{
-			ruleMaxAge, ruleMaxMsgs, ruleMaxBytes, ruleMaxPerSubject, ruleDiscard,
-			ruleCompression, ruleRepublish, ruleMsgTTL, ruleConsumers,
-		}, deletions...),
-		"KV_" + s.IDBucket(): append([]string{ruleCompression, ruleRepublish, ruleMsgTTL, ruleConsumers}, deletions...),
-	}
+// permanent reports whether asking again cannot help.
+func permanent(err error) bool {
+	return errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount)
 }
 
-// streams returns the streams of the contract. What the server would default is
-// written out where the protocol depends on it.
-func streams(c *Config, s events.Subjects, id Identity) []jetstream.StreamConfig {
-	base := jetstream.StreamConfig{
-		Storage: jetstream.FileStorage, Replicas: c.StreamReplicas,
-		MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1, MaxMsgsPerSubject: -1,
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Duplicates: 2 * time.Minute,
+func (t *Topology) try(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*setupTimeout)
+	defer cancel()
+	steps, err := t.Plan(ctx)
+	if err != nil {
+		return err
 	}
-	commands := base
-	commands.Name, commands.Subjects = s.CommandStream(), []string{s.Commands()}
-	commands.Description = "Refresh commands. Publish here."
-	commands.Retention = jetstream.WorkQueuePolicy
-	commands.Discard = jetstream.DiscardNew // a full queue is told to the publisher, not made room in
-
-	background := base
-	background.Name, background.Subjects = s.BackgroundStream(), []string{s.Background()}
-	background.Description = "Scheduled reads. Only workers publish here."
-	background.Retention = jetstream.WorkQueuePolicy
-	background.AllowMsgSchedules = true // the server turns roll-up on with it, which is why commands are elsewhere
-	background.AllowRollup = true
-
-	history := base
-	history.Name, history.Subjects = s.EventStream(), []string{s.Events()}
-	history.Description = "What happened to members; the last event of each is its state."
-	history.MaxMsgsPerSubject = c.HistoryPerType
-	history.Compression = jetstream.NoCompression // a compressed block is unpacked for every read of one message
-	history.AllowDirect = false                   // direct reads may come from a replica that lags
-	history.Metadata = id.metadata()
-
-	oauth := base
-	oauth.Name, oauth.Subjects = s.OAuthStream(), []string{s.OAuth()}
-	oauth.Description = "Announcements with OAuth URIs. Who may read this may read URIs."
-	oauth.MaxMsgsPerSubject = 1
-	oauth.MaxAge, oauth.Duplicates = id.OAuthTTL, id.OAuthTTL
-
-	dead := base
-	dead.Name, dead.Subjects = s.DeadLetterStream(), []string{s.DeadLetters()}
-	dead.Description = "What could not be carried out, and why."
-	dead.Duplicates = time.Hour
-
-	return []jetstream.StreamConfig{commands, background, history, oauth, dead}
+	if t.config.Topology == TopologyEnsure && slices.ContainsFunc(steps, func(s Difference) bool { return s.Missing }) {
+		if err := t.create(ctx); err != nil {
+			return err
+		}
+		if steps, err = t.Plan(ctx); err != nil {
+			return err
+		}
+	}
+	return drift(steps)
 }
 
-// consumer is a durable of ours on one of the streams.
-type consumer struct {
-	stream string
-	config jetstream.ConsumerConfig
+// drift is the ErrDrift that names all steps without which the service does not
+// work, nil when there are none.
+func drift(steps []Difference) error {
+	var lines []string
+	for _, s := range steps {
+		if !s.Works {
+			lines = append(lines, s.String())
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w (see `memberwatch topology plan`):\n  %s", ErrDrift, strings.Join(lines, "\n  "))
 }
 
-// object is what it is called in a [Step].
-func (c *consumer) object() string { return "consumer " + c.config.Durable + " on " + c.stream }
-
-func consumers(c *Config, s events.Subjects) []consumer {
-	base := jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1,
-		MaxAckPending: maxAckPending, DeliverPolicy: jetstream.DeliverAllPolicy, ReplayPolicy: jetstream.ReplayInstantPolicy,
+// create makes what does not exist. What exists is left as it is.
+func (t *Topology) create(ctx context.Context) error {
+	for _, want := range streams(&t.config, t.subjects, t.identity) {
+		if _, err := t.stream(ctx, want.Name); err == nil {
+			continue
+		}
+		if err := t.ask(ctx, func(ctx context.Context) error {
+			_, err := t.js.CreateStream(ctx, want)
+			return err //nolint:wrapcheck // Wrapped below.
+		}); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return fmt.Errorf("creating stream %s: %w", want.Name, err)
+		}
 	}
-	commands, background, follow := base, base, base
-	commands.Durable = consumerCommands
-	background.Durable, background.FilterSubject = consumerBackground, s.BackgroundDue()
-	follow.Durable = consumerFollow
-	follow.HeadersOnly = true // which event it is says all; what it says is known, or recalled
-	out := []consumer{{s.CommandStream(), commands}, {s.BackgroundStream(), background}}
-	if c.FollowUpAfter > 0 {
-		out = append(out, consumer{s.EventStream(), follow})
+	kv := bucket(&t.config, t.subjects)
+	if _, err := t.stream(ctx, "KV_"+kv.Bucket); err != nil {
+		if err := t.ask(ctx, func(ctx context.Context) error {
+			_, err := t.js.CreateKeyValue(ctx, kv)
+			return err //nolint:wrapcheck // Wrapped below.
+		}); err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
+			return fmt.Errorf("creating bucket %s: %w", kv.Bucket, err)
+		}
 	}
-	return out
+	for _, want := range consumers(&t.config, t.subjects) {
+		if _, err := t.consumer(ctx, want.stream, want.config.Durable); err == nil {
+			continue
+		}
+		if err := t.ask(ctx, func(ctx context.Context) error {
+			_, err := t.js.CreateConsumer(ctx, want.stream, want.config)
+			return err //nolint:wrapcheck // Wrapped below.
+		}); err != nil && !errors.Is(err, jetstream.ErrConsumerExists) {
+			return fmt.Errorf("creating consumer %s: %w", want.config.Durable, err)
+		}
+	}
+	return nil
 }
 
-// bucket is the key-value bucket of partners' own ids.
-func bucket(c *Config, s events.Subjects) jetstream.KeyValueConfig {
-	return jetstream.KeyValueConfig{
-		Bucket: s.IDBucket(), Description: "Which guids partners' own ids meant; losing it costs reads.",
-		History: 1, Replicas: c.StreamReplicas, Storage: jetstream.FileStorage,
-	}
+// stream looks a stream up. While its leader is elected nobody answers, so each
+// look has a limit of its own.
+func (t *Topology) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	return t.js.Stream(ctx, name) //nolint:wrapcheck // The caller does.
 }
 
-// bucketStream is the stream that the client makes for the bucket.
-func bucketStream(c *Config, s events.Subjects) jetstream.StreamConfig {
-	kv := bucket(c, s)
-	return jetstream.StreamConfig{
-		Name: "KV_" + kv.Bucket, Subjects: []string{"$KV." + kv.Bucket + ".>"},
-		Storage: kv.Storage, Replicas: kv.Replicas, MaxMsgsPerSubject: int64(kv.History),
-		MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
-		AllowDirect: true, AllowRollup: true,
-	}
+// consumer looks a consumer up, as stream does.
+func (t *Topology) consumer(ctx context.Context, stream, name string) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	return t.js.Consumer(ctx, stream, name) //nolint:wrapcheck // The caller does.
 }
 
-// withMetadata returns have with our keys replaced by want's; others' keys stay.
-func withMetadata(have, want map[string]string) map[string]string {
-	out := maps.Clone(have)
-	if out == nil {
-		out = make(map[string]string)
+func (t *Topology) ask(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	return do(ctx)
+}
+
+// Apply creates what is missing and changes what differs; what is the operator's
+// stays. Differences that cannot be applied are an ErrDrift, and nothing is changed then.
+func (t *Topology) Apply(ctx context.Context) error {
+	steps, err := t.Plan(ctx)
+	if err != nil {
+		return err
 	}
-	maps.Copy(out, want)
-	return out
+	for _, s := range steps {
+		if s.Fixed {
+			return fmt.Errorf("%w: %s", ErrDrift, s)
+		}
+	}
+	if err := t.create(ctx); err != nil {
+		return err
+	}
+	for _, want := range t.streams() {
+		if !concerns(steps, want.object) {
+			continue
+		}
+		s, err := t.stream(ctx, want.Name)
+		if err != nil {
+			return fmt.Errorf("looking at %s: %w", want.object, err)
+		}
+		c := mended(s.CachedInfo().Config, want.StreamConfig, want.rules())
+		c.Metadata = withMetadata(c.Metadata, want.Metadata)
+		if _, err := t.js.UpdateStream(ctx, c); err != nil {
+			return fmt.Errorf("changing %s: %w", want.object, err)
+		}
+	}
+	for _, want := range consumers(&t.config, t.subjects) {
+		if !concerns(steps, want.object()) {
+			continue
+		}
+		have, err := t.consumer(ctx, want.stream, want.config.Durable)
+		if err != nil {
+			return fmt.Errorf("looking at %s: %w", want.object(), err)
+		}
+		c := mended(have.CachedInfo().Config, want.config, consumerRules())
+		if _, err := t.js.UpdateConsumer(ctx, want.stream, c); err != nil {
+			return fmt.Errorf("changing %s: %w", want.object(), err)
+		}
+	}
+	return nil
+}
+
+func concerns(steps []Difference, object string) bool {
+	return slices.ContainsFunc(steps, func(s Difference) bool { return s.Object == object && !s.Missing })
 }

@@ -40,7 +40,7 @@ func stream(t *testing.T, peer jetstream.JetStream, name string) *jetstream.Stre
 	return s.CachedInfo()
 }
 
-func plan(t *testing.T, top *Topology) []Step {
+func plan(t *testing.T, top *Topology) []Difference {
 	t.Helper()
 	steps, err := top.Plan(t.Context())
 	if err != nil {

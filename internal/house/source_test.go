@@ -56,7 +56,7 @@ func sources(t *testing.T, tree fs.FS) []source {
 			return err
 		}
 		fset := token.NewFileSet()
-		parsed, err := parser.ParseFile(fset, name, text, parser.SkipObjectResolution)
+		parsed, err := parser.ParseFile(fset, name, text, parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}

@@ -43,7 +43,7 @@ type Config struct {
 	Timeout time.Duration `env:"MX_TIMEOUT, default=10s" desc:"How long one call may take from beginning to last byte."`
 	// MaxInFlight is how many calls run at once at most, and the size of the connection pool.
 	MaxInFlight int `env:"MX_MAX_IN_FLIGHT, default=64" desc:"Calls at once, at most, of this process."`
-	// RateLimit is calls per second, 0 for no limit. The caller's gate enforces it; here it is only checked.
+	// RateLimit is calls per second, 0 for no limit. The caller's desk enforces it; here it is only checked.
 	RateLimit float64 `env:"MX_RATE_LIMIT, default=0" desc:"Reads begun per second, at most, of this process; 0 no limit."`
 	// ReferralSource is BROWSER, APP or empty (not sent). APP in a browser breaks the bank's flow.
 	ReferralSource string `env:"OAUTH_REFERRAL_SOURCE" desc:"Where the user comes from when MX sends them to the bank: BROWSER, APP or empty (not told)."`

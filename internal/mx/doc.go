@@ -42,7 +42,9 @@
 //	errors.go       Kind, CallError, the table from status to kind
 //	excerpt.go      what of an error's body may be shown
 //	member.go       Member, Error: what is read of a member
+//	fault.go        the five shapes of a member's error
 //	decode.go       answers to Go values, and what makes an answer bad
+//	unwanted.go     values of a type or form that is not their field's
 //	scanner.go      a strict, allocation-free JSON reader
 //
 // # Why it looks the way it does

@@ -61,7 +61,7 @@ func (c *cycle) announce(ctx context.Context, last *known, uri mx.URI) error {
 
 // announced remembers that nothing is left to announce.
 func (c *cycle) announced(last *known) {
-	c.refusals.settle(last.unannounced.ID)
+	c.refusals.forget(last.unannounced.ID)
 	last.unannounced = nil
 	c.memory.remember(c.key, last)
 }
@@ -136,8 +136,8 @@ func (r *refusals) again(eventID string) bool {
 	return false
 }
 
-// settle forgets an event that is announced, or need not be any more.
-func (r *refusals) settle(eventID string) {
+// forget forgets an event that is announced, or need not be any more.
+func (r *refusals) forget(eventID string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.met.Remove(eventID)

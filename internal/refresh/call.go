@@ -46,13 +46,13 @@ func (c *call) acquire(ctx context.Context) error {
 	d := c.desk
 	d.mu.Lock()
 	switch {
-	case d.gate.open && !c.probe && (!c.guest || !d.volunteer(c)):
+	case d.breaker.open && !c.probe && (!c.guest || !d.volunteer(c)):
 		d.mu.Unlock()
 		return errSuspended
 	case c.slot:
 		d.mu.Unlock()
 		return nil
-	case d.asking < d.gate.window:
+	case d.asking < d.breaker.window:
 		d.asking++
 		c.slot = true
 		d.mu.Unlock()
@@ -66,7 +66,7 @@ func (c *call) acquire(ctx context.Context) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		c.slot = true
-		if d.gate.open { // it shut while this waited
+		if d.breaker.open { // it opened while this waited
 			c.release()
 			d.pump()
 			return errSuspended
@@ -91,7 +91,7 @@ func (c *call) release() {
 	}
 	c.slot = false
 	d := c.desk
-	if len(d.wanting) > 0 && d.asking <= d.gate.window {
+	if len(d.wanting) > 0 && d.asking <= d.breaker.window {
 		close(d.wanting[0])
 		d.wanting = d.wanting[1:]
 		return
@@ -99,7 +99,7 @@ func (c *call) release() {
 	d.asking--
 }
 
-// done gives the slot back after a request whose answer says nothing to the gate.
+// done gives the slot back after a request whose answer says nothing to the breaker.
 func (c *call) done() {
 	c.desk.mu.Lock()
 	defer c.desk.mu.Unlock()
@@ -118,32 +118,30 @@ func (c *call) end() {
 // quit gives the slot back, and the probe if it was not made. The desk's lock is held.
 func (c *call) quit() {
 	if c.probe {
-		c.probe, c.desk.gate.probing = false, false
+		c.probe, c.desk.breaker.probing = false, false
 	}
 	c.release()
 }
 
-// answered gives the slot back, tells the gate how a request ended, and returns
+// answered gives the slot back, tells the breaker how a request ended, and returns
 // what that did to it.
-func (c *call) answered(err error) transition { return c.tell(err, (*gate).answered) }
+func (c *call) answered(err error) transition { return c.tell(err, (*breaker).answered) }
 
-// hear is how the gate takes in an answer.
-type hear func(g *gate, now, began time.Time, k turnKey, err error, probe bool, jitter float64) transition
-
-func (c *call) tell(err error, heard hear) transition {
+// tell has the breaker take in how a request ended, as hear does it.
+func (c *call) tell(err error, hear func(*breaker, answer) transition) transition {
 	d := c.desk
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
-	probe := c.probe
+	a := answer{of: c.key, err: err, began: c.began, at: now, probe: c.probe, jitter: d.jitter()}
 	c.probe = false
-	t := heard(&d.gate, now, c.began, c.key, err, probe, d.jitter())
+	t := hear(&d.breaker, a)
 	c.release()
 	if t != unmoved {
-		d.announce()
+		d.signalMoved()
 	}
-	if d.gate.open {
-		d.wake(max(d.gate.probeAt.Sub(now), time.Millisecond))
+	if d.breaker.open {
+		d.wake(max(d.breaker.probeAt.Sub(now), time.Millisecond))
 	}
 	d.pump()
 	return t

@@ -127,8 +127,8 @@ func byItself(s refresh.Source, id string) refresh.Job {
 	if s == refresh.SourceDeletion {
 		j.Confirms = &refresh.Confirmation{}
 	}
-	if s == refresh.SourceSettle {
-		j.Follows = &refresh.Following{Tries: 3, Since: time.Now()}
+	if s == refresh.SourceFollowing {
+		j.Following = &refresh.Following{Tries: 3, Since: time.Now()}
 	}
 	return j
 }
@@ -165,10 +165,10 @@ func TestAnEventCarriesOnTheFirstCommandThatSharedItsRead(t *testing.T) {
 		"a periodic read, two commands":       {[]refresh.Job{byItself(refresh.SourcePeriodic, "walk"), asked(refresh.SourceCommand, "one"), asked(refresh.SourceCommand, "two")}, "one"},
 		"a follow-up, a webhook":              {[]refresh.Job{followUp, asked(refresh.SourceWebhook, "hook")}, "hook"},
 		"a confirmation, a request":           {[]refresh.Job{byItself(refresh.SourceDeletion, "doubt"), asked(refresh.SourceRequest, "req")}, "req"},
-		"a command that wishes to aggregate":  {[]refresh.Job{byItself(refresh.SourceSettle, "signup"), wish}, "wish"},
-		"a walk without a name, another read": {[]refresh.Job{byItself(refresh.SourceSweep, ""), byItself(refresh.SourceSettle, "signup")}, "signup"},
+		"a command that wishes to aggregate":  {[]refresh.Job{byItself(refresh.SourceFollowing, "signup"), wish}, "wish"},
+		"a walk without a name, another read": {[]refresh.Job{byItself(refresh.SourceSweep, ""), byItself(refresh.SourceFollowing, "signup")}, "signup"},
 		"a follow-up, a periodic read":        {[]refresh.Job{followUp, byItself(refresh.SourcePeriodic, "walk")}, "first"},
-		"a scheduled read, a follow-up":       {[]refresh.Job{byItself(refresh.SourceSettle, "signup"), followUp}, "signup"},
+		"a scheduled read, a follow-up":       {[]refresh.Job{byItself(refresh.SourceFollowing, "signup"), followUp}, "signup"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -201,7 +201,7 @@ func TestAFollowingCarriesOnTheFirstCommandThatSharedItsRead(t *testing.T) {
 	t.Parallel()
 	followUp := byItself(refresh.SourceFollowUp, "")
 	followUp.FollowUpOf = 1
-	settle, command := byItself(refresh.SourceSettle, "signup"), asked(refresh.SourceCommand, "one")
+	settle, command := byItself(refresh.SourceFollowing, "signup"), asked(refresh.SourceCommand, "one")
 	for name, tc := range map[string]struct {
 		jobs  []refresh.Job
 		want  string

@@ -122,7 +122,7 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 	}
 	for _, a := range c.tried {
 		if a.eventID == last.eventID {
-			c.changed(last, a.served) // published after all
+			c.settleChanged(last, a.served) // published after all
 		}
 	}
 
@@ -135,16 +135,8 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 		return true, nil
 	}
 
-	if err := c.call.begin(ctx); err != nil {
-		return false, err
-	}
 	evidence := c.desk.lastOK()
-	m, err := c.MX.ReadMember(ctx, c.key.User(), c.key.Member())
-	if err == nil && (m.GUID != c.key.Member() || m.UserGUID != c.key.User()) {
-		err = errOther()
-	}
-	at := c.now()
-	c.note(c.call.answered(err), err)
+	m, at, err := c.read(ctx)
 	switch {
 	case mx.KindOf(err) == mx.NotFound:
 		c.serving, c.wishing = append(c.serving, c.wishing...), nil // there is nothing to aggregate
@@ -169,12 +161,26 @@ func (c *cycle) round(ctx context.Context) (finished bool, err error) {
 	if typ, data, news := last.state.Observe(reading, c.rules); news {
 		finished, err = c.publish(ctx, last, typ, &data, m.OAuthWindowURI)
 	} else {
-		finished, err = c.unchanged(ctx, last, last.state.Transience(reading))
+		finished, err = c.concludeUnchanged(ctx, last, last.state.Transience(reading))
 	}
 	if err != nil || !finished || len(c.wishing) == 0 {
 		return finished, err
 	}
 	return false, c.aggregate(ctx) // another read serves those who wished it
+}
+
+// read is step 3. at is when the answer was there.
+func (c *cycle) read(ctx context.Context) (m mx.Member, at time.Time, err error) {
+	if err := c.call.begin(ctx); err != nil {
+		return m, at, err
+	}
+	m, err = c.MX.ReadMember(ctx, c.key.User(), c.key.Member())
+	if err == nil && (m.GUID != c.key.Member() || m.UserGUID != c.key.User()) {
+		err = errOther()
+	}
+	at = c.now()
+	c.note(c.call.answered(err), err)
+	return m, at, err //nolint:wrapcheck // The client says which call it was.
 }
 
 func errOther() error {
@@ -185,7 +191,7 @@ func errOther() error {
 // that wish an aggregation from those that a read alone serves.
 func (c *cycle) gather() {
 	claimed := c.desk.claim(c.turn)
-	c.claimed(claimed)
+	c.linkJobs(claimed)
 	if len(c.serving) == 0 {
 		c.serving = claimed
 	} else {
@@ -231,7 +237,7 @@ func (c *cycle) load(ctx context.Context) (known, error) {
 
 // knownFrom is what a cycle needs of a stored event.
 func (c *cycle) knownFrom(e *events.Event, seq uint64) known {
-	k := known{member.StateOf(&e.Data), last{
+	k := known{member.StateOf(&e.Data), lastEvent{
 		sequence: seq, eventID: e.ID, eventType: e.Type, observedAt: e.Data.ObservedAt.UnixNano(),
 		cause: Cause{e.CorrelationID, e.Reason, e.Traceparent, e.Tracestate},
 	}}
@@ -258,26 +264,27 @@ func (c *cycle) dropOvertakenFollowUps(last *known) (stale bool) {
 	return stale
 }
 
-// conclude is step 4 for a read that found nothing new: the conclusion stands
-// only if the state it was drawn from is still the last.
-func (c *cycle) conclude(ctx context.Context, last *known, o events.Outcome, reason string) (bool, error) {
+// concludeGone ends a read that MX answered with 404, if the state it was held
+// against is still the last.
+func (c *cycle) concludeGone(ctx context.Context, last *known, o events.Outcome, reason string) (bool, error) {
 	if stands, err := c.stillLast(ctx, last); !stands {
 		return false, err
 	}
-	c.done(last, o, reason)
+	c.settleConcluded(last, o, reason)
 	return true, nil
 }
 
-// unchanged concludes a read of a member that MX knows, and has a member that is
-// on its way to another state followed.
-func (c *cycle) unchanged(ctx context.Context, last *known, why member.Transience) (bool, error) {
+// concludeUnchanged is step 4 for a read that found nothing new: that stands only if
+// the state it was held against is still the last. A member that is on its way to
+// another state is followed.
+func (c *cycle) concludeUnchanged(ctx context.Context, last *known, why member.Transience) (bool, error) {
 	if stands, err := c.stillLast(ctx, last); !stands {
 		return false, err
 	}
 	if err := c.follow(ctx, last, why); err != nil {
 		return false, err
 	}
-	c.done(last, events.OutcomeUnchanged, "")
+	c.settleConcluded(last, events.OutcomeUnchanged, "")
 	return true, nil
 }
 
@@ -303,8 +310,8 @@ func (c *cycle) stillLast(ctx context.Context, last *known) (bool, error) {
 	return true, nil
 }
 
-// done settles the cycle's jobs after a conclusion.
-func (c *cycle) done(last *known, o events.Outcome, reason string) {
+// settleConcluded settles the cycle's jobs after a conclusion.
+func (c *cycle) settleConcluded(last *known, o events.Outcome, reason string) {
 	c.metrics.coalesced.Add(float64(max(0, len(c.serving)-1)))
 	for len(c.serving) > 0 {
 		j := c.serving[0]
@@ -326,7 +333,7 @@ const clockSlack = time.Second
 
 // madeBefore reports whether the last event was made by an earlier delivery of a
 // command. Its id alone does not tell: publishers use ids again.
-func (l *last) madeBefore(j *Job) bool {
+func (l *lastEvent) madeBefore(j *Job) bool {
 	return j.Deliveries > 1 && j.commanded() && l.cause.ID == j.ID &&
 		!time.Unix(0, l.observedAt).Before(j.At.Add(-clockSlack))
 }
@@ -340,7 +347,7 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *even
 	appending, sent := c.publishing(ctx, e)
 	seq, err := c.States.Append(appending, e, last.sequence)
 	sent.done(err)
-	c.storage.note(err)
+	c.store.note(err)
 	switch {
 	case errors.Is(err, ErrConflict):
 		c.metrics.conflicts.WithLabelValues("write").Inc()
@@ -369,13 +376,14 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *even
 			return false, err
 		}
 	}
-	c.changed(&now, served)
+	c.settleChanged(&now, served)
 	return true, nil
 }
 
-// cause is what an event carries on that the read under way makes, and the job
-// that this is from: the first command that the read is for. Without one it is the
-// first job that has an id to carry on; a follow-up has that of the event it follows.
+// cause returns what the event of the read under way carries on (correlation id,
+// reason, trace), and the job that this is from: the first command that the read
+// serves; without one, the first job with an id. A follow-up hands on the cause of the
+// event it follows.
 func (c *cycle) cause(last *known) (first *Job, by Cause) {
 	for _, jobs := range [...][]*Job{c.serving, c.wishing} {
 		for _, j := range jobs {
@@ -403,10 +411,10 @@ func (c *cycle) event(t events.Type, d *events.Data, by Cause) *events.Event {
 	return &e
 }
 
-// changed settles those of the cycle's jobs that were served by the read which
+// settleChanged settles those of the cycle's jobs that were served by the read which
 // made the event that is stored now. Those that still wish an aggregation have
 // their news from it, and wait for another read.
-func (c *cycle) changed(last *known, served []*Job) {
+func (c *cycle) settleChanged(last *known, served []*Job) {
 	c.metrics.coalesced.Add(float64(max(0, len(served)-1)))
 	for _, j := range served {
 		if slices.Contains(c.wishing, j) {

@@ -45,11 +45,11 @@ func (c *cycle) notFound(ctx context.Context, last *known, at, evidence time.Tim
 	case len(c.serving) == 0:
 		return true, nil
 	case last.state.Deleted:
-		return c.conclude(ctx, last, events.OutcomeUnchanged, "")
+		return c.concludeGone(ctx, last, events.OutcomeUnchanged, "")
 	case !alive:
-		return c.conclude(ctx, last, events.OutcomeNotFound, "MX knows no such member")
+		return c.concludeGone(ctx, last, events.OutcomeNotFound, "MX knows no such member")
 	case confirms == nil:
-		return c.conclude(ctx, last, events.OutcomeUnchanged, "MX answers 404; to be confirmed")
+		return c.concludeGone(ctx, last, events.OutcomeUnchanged, "MX answers 404; to be confirmed")
 	}
 	again, err := c.believe(ctx, confirms, evidence)
 	if again {
@@ -177,7 +177,7 @@ func (c *cycle) hold(ctx context.Context, last *known, err error) (bool, error) 
 	if len(c.serving) == 0 {
 		return true, nil
 	}
-	return c.conclude(ctx, last, events.OutcomeUnchanged, "MX answers 404; to be confirmed")
+	return c.concludeGone(ctx, last, events.OutcomeUnchanged, "MX answers 404; to be confirmed")
 }
 
 // cancelDeletion takes back the suspicion: MX answers for the member.

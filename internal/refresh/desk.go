@@ -48,16 +48,16 @@ type turn struct {
 }
 
 // desk hands out turns: it knows which members have jobs waiting, starts as
-// many cycles as the gate, the rate limit and the lanes allow, and never two of
+// many cycles as the breaker, the rate limit and the lanes allow, and never two of
 // one member. A waiting job costs a slice entry, not a goroutine.
 type desk struct {
-	run    func(context.Context, *turn, *call)            // serves one turn; set once
-	look   func(ctx context.Context, c *call, of turnKey) // reads a member for nobody; set once
+	run    func(context.Context, *turn, *call)            // serves one turn
+	look   func(ctx context.Context, c *call, of turnKey) // reads a member for nobody
 	now    func() time.Time
 	jitter func() float64
 
 	mu      sync.Mutex
-	gate    gate
+	breaker breaker
 	limiter *rate.Limiter // nil: no limit
 	turns   map[turnKey]*turn
 	ready   [lanes][]*turn // in order of arrival; an entry whose turn has moved on is skipped
@@ -76,15 +76,17 @@ type desk struct {
 	workers sync.WaitGroup
 }
 
-func newDesk(ctx context.Context, cfg *Config, now func() time.Time, jitter func() float64) *desk {
+func newDesk(
+	ctx context.Context, cfg *Config, now func() time.Time, jitter func() float64,
+	run func(context.Context, *turn, *call), look func(context.Context, *call, turnKey),
+) *desk {
 	d := &desk{
-		now: now, jitter: jitter, ctx: ctx,
-		gate:    newGate(cfg.MaxInFlight),
+		run: run, look: look, now: now, jitter: jitter, ctx: ctx,
 		turns:   make(map[turnKey]*turn),
 		errands: make(map[*turn]struct{}),
 		moved:   make(chan struct{}),
 	}
-	d.gate.busy = d.busy
+	d.breaker = newBreaker(cfg.MaxInFlight, d.busy)
 	if cfg.RateLimit > 0 {
 		// A burst of a twentieth of a second's worth keeps the limit over any longer time.
 		d.limiter = rate.NewLimiter(rate.Limit(cfg.RateLimit), max(1, int(cfg.RateLimit/20)))
@@ -100,7 +102,7 @@ func (d *desk) submit(j *Job, k turnKey) error {
 	switch {
 	case d.closed:
 		return errStopping
-	case d.crowded() && d.turns[k] == nil && d.gate.witnesses.alone(k):
+	case d.crowded() && d.turns[k] == nil && d.breaker.witnesses.failsAlone(k):
 		return errCrowded
 	}
 	d.hand++
@@ -113,14 +115,14 @@ func (d *desk) submit(j *Job, k turnKey) error {
 // half of the calls that there may be are under way. Reads that hang would leave no
 // other a place.
 func (d *desk) crowded() bool {
-	return d.ailing*ailingShare >= d.gate.limit && 2*d.asking >= d.gate.limit
+	return d.ailing*ailingShare >= d.breaker.limit && 2*d.asking >= d.breaker.limit
 }
 
 // enqueue puts a job that is in hand into its turn's queue. d.mu is held.
 func (d *desk) enqueue(j *Job, k turnKey) {
 	t := d.turns[k]
 	if t == nil {
-		t = &turn{key: k, lane: Background, ailing: d.gate.witnesses.alone(k)}
+		t = &turn{key: k, lane: Background, ailing: d.breaker.witnesses.failsAlone(k)}
 		d.turns[k] = t
 		if t.ailing {
 			d.ailing++
@@ -175,15 +177,15 @@ func (d *desk) work(t *turn, c *call) {
 // next takes the turn that may start now, if any. d.mu is held.
 func (d *desk) next() (*turn, *call) {
 	lane, waits := d.chooseLane()
-	if !waits && !d.gate.probes() || d.closed || d.cycles >= cyclesPerCall*d.gate.limit || len(d.wanting) > 0 {
+	if !waits && !d.breaker.probes() || d.closed || d.cycles >= cyclesPerCall*d.breaker.limit || len(d.wanting) > 0 {
 		return nil, nil
 	}
 	now := d.now()
-	if ok, wait := d.gate.admits(now, d.asking); !ok {
+	if ok, wait := d.breaker.admits(now, d.asking); !ok {
 		d.wake(wait)
 		return nil, nil
 	}
-	if k, ok := d.gate.witness(waits); ok {
+	if k, ok := d.breaker.witness(waits); ok {
 		return d.testify(now, k)
 	}
 	if !waits {
@@ -208,8 +210,8 @@ func (d *desk) next() (*turn, *call) {
 	d.starts++
 	d.cycles++
 	d.asking++
-	c := &call{desk: d, key: t.key, slot: true, paid: !t.key.partner, probe: d.gate.probes()}
-	d.gate.started(now)
+	c := &call{desk: d, key: t.key, slot: true, paid: !t.key.partner, probe: d.breaker.probes()}
+	d.breaker.started(now)
 	return t, c
 }
 
@@ -244,7 +246,7 @@ func (d *desk) finish(t *turn, c *call) {
 	t.running = false
 	d.cycles--
 	if t.errand != nil {
-		d.gate.witnesses.back(t.key)
+		d.breaker.witnesses.back(t.key)
 		d.hand--
 		return
 	}
@@ -322,7 +324,7 @@ func (d *desk) ring() {
 func (d *desk) parked() []*Job {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.gate.open || d.now().Sub(d.gate.since) < parkTime {
+	if !d.breaker.open || d.now().Sub(d.breaker.since) < parkTime {
 		return nil
 	}
 	lane, ok := d.chooseLane()
@@ -368,12 +370,12 @@ func (d *desk) close() []*Job {
 	if d.alarm != nil {
 		d.alarm.Stop()
 	}
-	d.announce()
+	d.signalMoved()
 	return d.drop(nil)
 }
 
-// announce tells those who wait on moved. d.mu is held.
-func (d *desk) announce() {
+// signalMoved tells those who wait on moved. d.mu is held.
+func (d *desk) signalMoved() {
 	close(d.moved)
 	d.moved = make(chan struct{})
 }
@@ -381,7 +383,7 @@ func (d *desk) announce() {
 func (d *desk) flow() Flow {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	f := Flow{Suspended: d.gate.open, Hand: d.hand, Moved: d.moved}
+	f := Flow{Suspended: d.breaker.open, Hand: d.hand, Moved: d.moved}
 	if f.Suspended {
 		_, i := d.findPromising()
 		f.Promising = i >= 0
@@ -392,7 +394,7 @@ func (d *desk) flow() Flow {
 func (d *desk) suspended() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.gate.open
+	return d.breaker.open
 }
 
 // lastOK is when the latest read began that MX answered with 200. The beginning
@@ -400,5 +402,5 @@ func (d *desk) suspended() bool {
 func (d *desk) lastOK() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.gate.lastOK
+	return d.breaker.lastOK
 }

@@ -16,6 +16,7 @@ import (
 // goroutine is left.
 type office struct {
 	*desk
+	t      *testing.T
 	takes  time.Duration                            // for an answer
 	answer func(turnKey) error                      // nil: everything is answered well
 	after  func(ctx context.Context, c *call) error // the rest of a cycle; nil: nothing
@@ -34,35 +35,41 @@ func newOffice(t *testing.T, cfg Config) *office {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	o := &office{
-		desk: newDesk(ctx, &cfg, time.Now, func() float64 { return even }), takes: 10 * time.Millisecond,
+		t: t, takes: 10 * time.Millisecond,
 		served: make(chan round, 100_000), busy: make(map[turnKey]int), stop: stop,
 	}
-	o.run = func(ctx context.Context, turn *turn, c *call) {
-		o.mu.Lock()
-		if o.busy[turn.key]++; o.busy[turn.key] > 1 {
-			t.Errorf("%d cycles of %v at once", o.busy[turn.key], turn.key)
-		}
-		o.mu.Unlock()
-		jobs := o.claim(turn)
-		o.served <- round{turn.key, jobs}
-		if err := c.begin(ctx); err == nil {
-			<-time.After(o.takes)
-			if o.answer != nil {
-				err = o.answer(turn.key)
-			}
-			c.answered(err)
-		}
-		if o.after != nil {
-			if err := o.after(ctx, c); err != nil {
-				t.Log(err)
-			}
-		}
-		o.mu.Lock()
-		o.busy[turn.key]--
-		o.mu.Unlock()
-		o.settled(len(jobs))
-	}
+	o.desk = newDesk(ctx, &cfg, time.Now, func() float64 { return even }, o.cycle, lookAway)
 	return o
+}
+
+// lookAway is for desks whose witnesses are never asked.
+func lookAway(context.Context, *call, turnKey) {}
+
+// cycle serves a turn.
+func (o *office) cycle(ctx context.Context, turn *turn, c *call) {
+	o.mu.Lock()
+	if o.busy[turn.key]++; o.busy[turn.key] > 1 {
+		o.t.Errorf("%d cycles of %v at once", o.busy[turn.key], turn.key)
+	}
+	o.mu.Unlock()
+	jobs := o.claim(turn)
+	o.served <- round{turn.key, jobs}
+	if err := c.begin(ctx); err == nil {
+		<-time.After(o.takes)
+		if o.answer != nil {
+			err = o.answer(turn.key)
+		}
+		c.answered(err)
+	}
+	if o.after != nil {
+		if err := o.after(ctx, c); err != nil {
+			o.t.Log(err)
+		}
+	}
+	o.mu.Lock()
+	o.busy[turn.key]--
+	o.mu.Unlock()
+	o.settled(len(jobs))
 }
 
 // submit reports whether the job was taken in hand.

@@ -37,7 +37,7 @@ func newIdle(t *testing.T, jitter float64) (*Service, *time.Time) {
 func outage(s *Service, kind mx.Kind) {
 	s.desk.mu.Lock()
 	defer s.desk.mu.Unlock()
-	s.desk.gate.answered(s.now(), s.now(), someone(0), failure(kind), false, even)
+	s.desk.breaker.answered(answer{of: someone(0), err: failure(kind), began: s.now(), at: s.now(), jitter: even})
 }
 
 func TestWhatBecomesOfAJobByWhatMXAnswered(t *testing.T) {
@@ -187,7 +187,7 @@ func TestTimeInWhichEverybodyFailedUsesUpNoBudget(t *testing.T) {
 		}
 	}
 	s.desk.mu.Lock()
-	s.desk.gate.answered(*now, *now, someone(1), nil, true, even)
+	s.desk.breaker.answered(answer{of: someone(1), began: *now, at: *now, probe: true, jitter: even})
 	s.desk.mu.Unlock()
 	if v := s.dispose(j, failure(mx.ServerFailed)); v.Disposition != Retry {
 		t.Error("the outage was counted as the command's own failure")
@@ -209,7 +209,7 @@ func TestBudgetCountsFailuresOfOneJobAndForgetsItWhenSettled(t *testing.T) {
 	spend("a", time.Second, time.Second)
 	spend("a", time.Hour, 3*time.Second) // no more than twice the delay asked for
 	spend("b", 0, 0)
-	b.settle("a")
+	b.forget("a")
 	spend("a", time.Second, 0)
 	for n := range budgetSize + 10 {
 		b.spend(strconv.Itoa(n), at, time.Second)

@@ -83,8 +83,8 @@ func (c *cycle) following(last *known, now time.Time) (f Following, begins bool)
 			f, begins = Following{Tries: 1, Since: now, Cause: last.cause}, true
 			break
 		}
-		if j.Follows != nil {
-			f = Following{Tries: j.Follows.Tries + 1, Since: j.Follows.Since, Cause: j.cause()}
+		if j.Following != nil {
+			f = Following{Tries: j.Following.Tries + 1, Since: j.Following.Since, Cause: j.cause()}
 		}
 	}
 	if first.commanded() {

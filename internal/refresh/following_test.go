@@ -204,7 +204,7 @@ func TestEachReadOfAFollowingComesLaterThanTheLast(t *testing.T) {
 	k := r.AddMember(status("CREATED"))
 	r.Refresh(k)
 	for tries := uint64(1); tries <= 8; tries++ {
-		submit(t, r, refresh.Job{ID: decimal(int(tries)), Key: k, Source: refresh.SourceSettle, Follows: &refresh.Following{Tries: tries, Since: time.Now()}})
+		submit(t, r, refresh.Job{ID: decimal(int(tries)), Key: k, Source: refresh.SourceFollowing, Following: &refresh.Following{Tries: tries, Since: time.Now()}})
 	}
 	want := []scheduled{
 		{2, 6 * time.Second, false},
@@ -268,7 +268,7 @@ func TestAFollowingEndsByReadsAndByTime(t *testing.T) {
 			k := r.AddMember(tc.patch)
 			r.Refresh(k)
 			c.Advance(tc.ahead)
-			submit(t, r, refresh.Job{ID: "next", Key: k, Source: refresh.SourceSettle, Follows: &refresh.Following{Tries: tc.tries, Since: c.Now().Add(-tc.since)}})
+			submit(t, r, refresh.Job{ID: "next", Key: k, Source: refresh.SourceFollowing, Following: &refresh.Following{Tries: tc.tries, Since: c.Now().Add(-tc.since)}})
 			if goesOn := len(d.read()) == 1; goesOn != tc.goesOn {
 				t.Errorf("goes on: %t, want %t", goesOn, tc.goesOn)
 			}

@@ -60,7 +60,7 @@ func (g *guest) ask(ctx context.Context, err error) error {
 func (g *guest) wait() time.Duration {
 	g.desk.mu.Lock()
 	defer g.desk.mu.Unlock()
-	return time.Until(g.desk.gate.probeAt)
+	return time.Until(g.desk.breaker.probeAt)
 }
 
 func TestARequestForAURITellsTheBreakerOnlyThatMXIsBusyOrDown(t *testing.T) {
@@ -155,7 +155,7 @@ func TestARequestForAURIIsNoProbeBeyondTheLimitOfCalls(t *testing.T) {
 		g := newGuest(t)
 		outage(g.Service, mx.RateLimited)
 		<-time.After(g.wait())
-		g.desk.asking = g.desk.gate.limit // all of which hang
+		g.desk.asking = g.desk.breaker.limit // all of which hang
 		if err := g.ask(t.Context(), nil); !errors.Is(err, errSuspended) || g.mx.calls != 0 {
 			t.Errorf("error %v, %d calls", err, g.mx.calls)
 		}

@@ -18,13 +18,14 @@ type held struct {
 	members map[events.Key]time.Time
 }
 
+func newHeld(h Health) *held {
+	return &held{health: h, members: make(map[events.Key]time.Time)}
+}
+
 // add holds k's deletion back until a time, and reports whether that is new.
 func (h *held) add(k events.Key, until time.Time, err error) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.members == nil {
-		h.members = make(map[events.Key]time.Time)
-	}
 	_, was := h.members[k]
 	h.members[k] = until
 	h.health.Set(CheckDeletions, err)
@@ -56,26 +57,4 @@ func (h *held) drop(k events.Key) {
 	if len(h.members) == 0 {
 		h.health.Set(CheckDeletions, nil)
 	}
-}
-
-// allowance lets so many pass in any minute. A token bucket would let twice as
-// many pass in the first.
-type allowance struct {
-	limit int
-
-	mu     sync.Mutex
-	passed []time.Time // within the last minute, in order
-}
-
-func (a *allowance) allow(now time.Time) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for len(a.passed) > 0 && now.Sub(a.passed[0]) >= time.Minute {
-		a.passed = a.passed[1:]
-	}
-	if len(a.passed) >= a.limit {
-		return false
-	}
-	a.passed = append(a.passed, now)
-	return true
 }

@@ -15,7 +15,7 @@ func (c *check) Set(_ string, err error) { c.err = err }
 func TestADeletionIsHeldBackUntilItIsDecidedOrNotSeenAgain(t *testing.T) {
 	t.Parallel()
 	health := new(check)
-	h := held{health: health}
+	h := newHeld(health)
 	begin := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
 	why := errors.New("no evidence")

@@ -24,20 +24,20 @@ type Source string
 
 // The sources.
 const (
-	SourceCommand  Source = "command"
-	SourceWebhook  Source = "webhook" // a command that MX's webhook made
-	SourceRequest  Source = "request" // request/reply: no message, so nothing that could come again
-	SourceFollowUp Source = "follow_up"
-	SourceDeletion Source = "deletion"
-	SourceSettle   Source = "settle" // the next read of a member that is on its way to another state
-	SourceSweep    Source = "sweep"
-	SourcePeriodic Source = "periodic"
+	SourceCommand   Source = "command"
+	SourceWebhook   Source = "webhook" // a command that MX's webhook made
+	SourceRequest   Source = "request" // request/reply: no message, so nothing that could come again
+	SourceFollowUp  Source = "follow_up"
+	SourceDeletion  Source = "deletion"
+	SourceFollowing Source = "settle" // the next read of a member that is on its way to another state
+	SourceSweep     Source = "sweep"
+	SourcePeriodic  Source = "periodic"
 )
 
 // sources are all of them.
 func sources() []Source {
 	return []Source{
-		SourceCommand, SourceWebhook, SourceRequest, SourceFollowUp, SourceDeletion, SourceSettle, SourceSweep, SourcePeriodic,
+		SourceCommand, SourceWebhook, SourceRequest, SourceFollowUp, SourceDeletion, SourceFollowing, SourceSweep, SourcePeriodic,
 	}
 }
 
@@ -66,8 +66,8 @@ type Job struct {
 	FollowUpOf uint64
 	// Confirms is set on the confirming read of a deletion.
 	Confirms *Confirmation
-	// Follows is set on the next read of a member that is followed.
-	Follows *Following
+	// Following is set on the next read of a member that is followed.
+	Following *Following
 	// Settle is called exactly once, from any goroutine, when the job is finished.
 	Settle func(Verdict)
 
@@ -83,7 +83,7 @@ func (j *Job) commanded() bool {
 	switch j.Source {
 	case SourceCommand, SourceWebhook, SourceRequest:
 		return true
-	case SourceFollowUp, SourceDeletion, SourceSettle, SourceSweep, SourcePeriodic:
+	case SourceFollowUp, SourceDeletion, SourceFollowing, SourceSweep, SourcePeriodic:
 	}
 	return false
 }

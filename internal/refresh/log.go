@@ -2,24 +2,6 @@ package refresh
 
 import "github.com/memberwatch/memberwatch/events"
 
-// TraceID is the trace that the job belongs to, as 32 hexadecimal digits; "" when
-// it belongs to none.
-func (j *Job) TraceID() string {
-	if j.span != nil {
-		return j.span.SpanContext().TraceID().String()
-	}
-	return TraceIDOf(j.Traceparent)
-}
-
-// TraceIDOf is the trace id in a W3C traceparent of valid form, "" without one.
-func TraceIDOf(traceparent string) string {
-	const first, length = len("00-"), 32
-	if len(traceparent) < first+length {
-		return ""
-	}
-	return traceparent[first : first+length]
-}
-
 // about are the attributes by which lines about a job are found: those of one
 // command by its id, those of other services by the trace.
 func about(j *Job, more ...any) []any {

@@ -3,9 +3,6 @@ package refresh
 import (
 	"hash/maphash"
 	"sync"
-	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/member"
@@ -14,11 +11,11 @@ import (
 // known is a member's last event as far as a cycle needs it.
 type known struct {
 	state member.State
-	last
+	lastEvent
 }
 
-// last is what is known of the last event itself.
-type last struct {
+// lastEvent is what is known of the last event itself.
+type lastEvent struct {
 	sequence   uint64 // on the event stream; 0: the member has no event
 	eventID    string
 	eventType  events.Type
@@ -34,17 +31,17 @@ type last struct {
 //
 // It is made for very many members: each costs one allocation without pointers,
 // which the garbage collector need not look into, and some 60 bytes around it.
-// When it is full, the member goes that was not asked for since the hand last
-// passed it.
+// When it is full, the member goes that was not asked for since the clock's hand
+// last passed it (CLOCK, or second chance).
 type memory struct {
 	most int
 	seed maphash.Seed
 
-	mu    sync.Mutex
-	words *member.Words
-	slots []slot
-	index map[uint64]int32 // of slots, by the hash of the key
-	hand  int
+	mu        sync.Mutex
+	words     *member.Words
+	slots     []slot
+	index     map[uint64]int32 // of slots, by the hash of the key
+	clockHand int
 }
 
 type slot struct {
@@ -100,8 +97,8 @@ func (m *memory) room() int32 {
 		m.slots = append(m.slots, slot{})
 		return int32(len(m.slots) - 1) //nolint:gosec // Config.Problems bounds the size.
 	}
-	for ; ; m.hand = (m.hand + 1) % len(m.slots) {
-		s := &m.slots[m.hand]
+	for ; ; m.clockHand = (m.clockHand + 1) % len(m.slots) {
+		s := &m.slots[m.clockHand]
 		if s.used {
 			s.used = false
 			continue
@@ -109,7 +106,7 @@ func (m *memory) room() int32 {
 		if s.record != "" {
 			delete(m.index, s.hash)
 		}
-		return int32(m.hand) //nolint:gosec // As above.
+		return int32(m.clockHand) //nolint:gosec // As above.
 	}
 }
 
@@ -150,51 +147,4 @@ func (m *memory) others(k events.Key, n int, from float64, doubtful func(events.
 		}
 	}
 	return append(good, rest[:min(len(rest), n-len(good))]...)
-}
-
-// budget counts how long each job has failed through its own member's fault.
-// Time in which everybody failed is not counted: between two failures no more
-// than twice the delay that was asked for.
-type budget struct {
-	mu    sync.Mutex
-	spent *simplelru.LRU[string, *spending]
-}
-
-type spending struct {
-	total time.Duration
-	last  time.Time
-	delay time.Duration
-}
-
-// budgetSize bounds how many failing jobs are counted at once. A job that is
-// pushed out begins again: it is tried for longer, never lost.
-const budgetSize = 10_000
-
-func newBudget() *budget {
-	l, err := simplelru.NewLRU[string, *spending](budgetSize, nil)
-	if err != nil {
-		panic(err) // Only for a size below 1.
-	}
-	return &budget{spent: l}
-}
-
-// spend counts a failure of job ref, after which it comes again in delay, and
-// returns what it has used up.
-func (b *budget) spend(ref string, now time.Time, delay time.Duration) time.Duration {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s, ok := b.spent.Get(ref)
-	if !ok {
-		b.spent.Add(ref, &spending{last: now, delay: delay})
-		return 0
-	}
-	s.total += min(now.Sub(s.last), 2*s.delay)
-	s.last, s.delay = now, delay
-	return s.total
-}
-
-func (b *budget) settle(ref string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.spent.Remove(ref)
 }

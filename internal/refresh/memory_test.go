@@ -124,7 +124,7 @@ func TestMemoryReturnsAllThatItWasGiven(t *testing.T) {
 	m, k := newMemory(1), keyNumber(t, 1)
 	want := known{
 		state: core.State{Snapshot: events.Member{GUID: k.Member(), UserGUID: k.User(), Name: new("Bank")}, Revision: 7},
-		last: last{
+		lastEvent: lastEvent{
 			sequence: 1 << 40, eventID: "id", eventType: events.TypePending, observedAt: 1_700_000_000_000_000_000,
 			cause: Cause{"c-1", "because", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b"},
 		},
@@ -147,7 +147,7 @@ func TestMemoryDoesNotKeepWhatIsLeftToAnnounce(t *testing.T) {
 	t.Parallel()
 	m, k := newMemory(10), keyNumber(t, 1)
 	m.remember(k, alive(1))
-	m.remember(k, &known{state: core.State{Revision: 2}, last: last{unannounced: new(events.Event)}})
+	m.remember(k, &known{state: core.State{Revision: 2}, lastEvent: lastEvent{unannounced: new(events.Event)}})
 	if recalled(m, k) != nil {
 		t.Error("a state is remembered whose announcement is due")
 	}

@@ -111,8 +111,17 @@ const (
 )
 
 // Metrics returns the service's collectors, to be registered by the caller.
-func (s *Service) Metrics() []prometheus.Collector {
-	m := s.metrics
+func (s *Service) Metrics() []prometheus.Collector { return s.metrics.collectors() }
+
+// Catalog returns what [Service.Metrics] of a service returns, without one: to be
+// described, not to be registered.
+func Catalog() []prometheus.Collector {
+	m := newMetrics()
+	m.watch(nil, nil)
+	return m.collectors()
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
 	return append([]prometheus.Collector{
 		m.coalesced, m.commandTime, m.eventTime,
 		m.jobs, m.outcomes, m.recalls, m.conflicts, m.events, m.announces,

@@ -40,7 +40,7 @@ func (s *Service) OAuthURI(ctx context.Context, user, member string, o OAuthOpti
 		return "", err
 	}
 	uri, err := s.MX.OAuthWindowURI(ctx, user, member, mx.OAuthOptions(o))
-	if t := c.tell(err, (*gate).gaveURI); t != unmoved {
+	if t := c.tell(err, (*breaker).gaveURI); t != unmoved {
 		s.note(t, err)
 	}
 	switch mx.KindOf(err) {

@@ -77,7 +77,7 @@ type Confirmations interface {
 // Followings schedules the next reads of members that are on their way to
 // another state.
 type Followings interface {
-	// Schedule has a job that Follows f come after a delay, durably, unless one is
+	// Schedule has a job whose Following is f come after a delay, durably, unless one is
 	// scheduled for the member already. anew replaces that one instead.
 	Schedule(ctx context.Context, k events.Key, f Following, after time.Duration, anew bool) error
 }

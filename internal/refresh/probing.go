@@ -20,14 +20,14 @@ func (d *desk) testify(now time.Time, k turnKey) (*turn, *call) {
 	d.starts++
 	d.cycles++
 	d.asking++
-	d.gate.started(now)
+	d.breaker.started(now)
 	return t, &call{desk: d, key: k, slot: true, probe: true}
 }
 
 // candidate returns where the turn stands that is to start: the first of lane or,
 // to probe with, a promising one if there is any.
 func (d *desk) candidate(lane Lane) (Lane, int) {
-	if d.gate.open {
+	if d.breaker.open {
 		if l, i := d.findPromising(); i >= 0 {
 			return l, i
 		}
@@ -48,7 +48,7 @@ func (d *desk) findPromising() (Lane, int) {
 // promising reports whether a turn is good to probe with: nothing is known
 // against its member, and it has jobs that were never handed back.
 func (d *desk) promising(t *turn) bool {
-	return t.errand != nil || !d.gate.witnesses.failing.Contains(t.key) &&
+	return t.errand != nil || !d.breaker.witnesses.failing.Contains(t.key) &&
 		slices.ContainsFunc(t.waiting, func(j *Job) bool { return j.Deliveries <= 1 })
 }
 
@@ -57,7 +57,7 @@ func (d *desk) promising(t *turn) bool {
 func (d *desk) friendless() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return (d.gate.open || d.asking >= d.gate.window) && (d.gate.witnesses.few() || !d.gate.witnesses.known(d.busy))
+	return (d.breaker.open || d.asking >= d.breaker.window) && (d.breaker.witnesses.few() || !d.breaker.witnesses.known(d.busy))
 }
 
 // acquaint makes members witnesses of whom it is not known how MX answers for them.
@@ -65,7 +65,7 @@ func (d *desk) acquaint(members []events.Key) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, k := range members {
-		d.gate.witnesses.meet(keyOf(k), d.now())
+		d.breaker.witnesses.meet(keyOf(k), d.now())
 	}
 	d.pump()
 }
@@ -73,11 +73,11 @@ func (d *desk) acquaint(members []events.Key) {
 // volunteer has a call from outside the queues be the probe, if one is due. d.mu is held.
 func (d *desk) volunteer(c *call) bool {
 	now := d.now()
-	if ok, _ := d.gate.admits(now, d.asking); !ok || d.asking >= d.gate.limit {
+	if ok, _ := d.breaker.admits(now, d.asking); !ok || d.asking >= d.breaker.limit {
 		return false
 	}
 	d.asking++
-	d.gate.started(now)
+	d.breaker.started(now)
 	c.slot, c.probe = true, true
 	return true
 }

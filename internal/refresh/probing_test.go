@@ -137,7 +137,7 @@ func TestDeskFindsOutWhetherMXIsToBlameThoughNothingWaits(t *testing.T) {
 		}
 		<-time.After(time.Second)
 		o.mu.Lock()
-		if o.gate.probes() {
+		if o.breaker.probes() {
 			t.Error("MX is in doubt although a witness could be asked")
 		}
 		o.mu.Unlock()

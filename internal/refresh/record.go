@@ -13,7 +13,7 @@ import (
 // process, so it has no version.
 
 // texts lists what a record holds of the event as text of its own, in order.
-func (l *last) texts() [5]*string {
+func (l *lastEvent) texts() [5]*string {
 	return [...]*string{&l.eventID, &l.cause.ID, &l.cause.Reason, &l.cause.Traceparent, &l.cause.Tracestate}
 }
 

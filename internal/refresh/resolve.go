@@ -112,7 +112,7 @@ func (c *cycle) renamed(ctx context.Context, m *mx.Member) error {
 		if !slices.ContainsFunc(*jobs, stray) {
 			continue
 		}
-		for _, j := range slices.Clone(*jobs) { // as above
+		for _, j := range slices.Clone(*jobs) { // a copy: jobs leave *jobs meanwhile
 			if !stray(j) {
 				continue
 			}

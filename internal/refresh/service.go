@@ -12,7 +12,7 @@ import (
 	"github.com/memberwatch/memberwatch/internal/member"
 )
 
-// Deps are what a Service works with. All are required.
+// Deps are what a Service works with. All but Tracer are required.
 type Deps struct {
 	Subjects      events.Subjects
 	MX            MX
@@ -41,8 +41,8 @@ type Service struct {
 	budget    *budget
 	refusals  *refusals
 	deletions allowance
-	held      held
-	storage   *storage
+	held      *held
+	store     storeHealth
 	metrics   *metrics
 	tracing   tracing
 	talks     bool // lines of level debug are wanted
@@ -63,16 +63,15 @@ func New(cfg Config, deps Deps) *Service {
 		budget:    newBudget(),
 		refusals:  newRefusals(),
 		deletions: allowance{limit: cfg.DeleteLimit},
+		held:      newHeld(deps.Health),
+		store:     storeHealth{health: deps.Health, log: deps.Log},
 		metrics:   newMetrics(),
 		tracing:   tracing{deps.Tracer, deps.Subjects},
 		stop:      stop,
 	}
-	s.desk = newDesk(ctx, &s.cfg, s.now, s.jitter)
-	s.desk.run, s.desk.look = s.serve, s.look
+	s.desk = newDesk(ctx, &s.cfg, s.now, s.jitter, s.serve, s.look)
 	s.metrics.watch(s.desk, s.memory)
-	s.held.health = deps.Health
-	s.storage = &storage{health: deps.Health, log: deps.Log}
-	s.talks = deps.Log != nil && deps.Log.Enabled(ctx, slog.LevelDebug)
+	s.talks = deps.Log.Enabled(ctx, slog.LevelDebug)
 	return s
 }
 
@@ -168,7 +167,7 @@ func (s *Service) Stop(ctx context.Context) error {
 // settle ends a job.
 func (s *Service) settle(j *Job, v Verdict) {
 	if v.Disposition == Done || v.Disposition == Dead || j.Source == SourceRequest { // no request comes again
-		s.budget.settle(j.Ref)
+		s.budget.forget(j.Ref)
 	}
 	if v.Disposition == Dead {
 		v.Result.Outcome, v.Result.Reason = events.OutcomeFailed, v.Reason
@@ -183,7 +182,7 @@ func (s *Service) settle(j *Job, v Verdict) {
 	s.desk.settled(1)
 }
 
-// note acts on what an answer of MX did to the gate, and tells readiness.
+// note acts on what an answer of MX did to the breaker, and tells readiness.
 func (s *Service) note(t transition, err error) {
 	switch {
 	case t == opened && classify(err) == blameUs:

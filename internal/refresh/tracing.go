@@ -80,7 +80,7 @@ func (t *tracing) destination(s Source) string {
 		return t.subjects.API(events.APIRefresh)
 	case SourceFollowUp:
 		return p + ".events.member.{type}.{user_guid}.{member_guid}"
-	case SourceDeletion, SourceSettle, SourceSweep, SourcePeriodic:
+	case SourceDeletion, SourceFollowing, SourceSweep, SourcePeriodic:
 	}
 	return p + ".background.due.{user_guid}.{member_guid}"
 }
@@ -124,9 +124,9 @@ func (t *tracing) cycle(ctx context.Context, d *desk, turn *turn) (context.Conte
 	return ctx, span, first
 }
 
-// claimed links a cycle with the jobs that its next read serves, beside the one
+// linkJobs links a cycle with the jobs that its next read serves, beside the one
 // that it was begun for.
-func (c *cycle) claimed(jobs []*Job) {
+func (c *cycle) linkJobs(jobs []*Job) {
 	if c.span == nil {
 		return
 	}
@@ -218,4 +218,22 @@ func fail(span trace.Span, err error) {
 	}
 	span.SetAttributes(attribute.String(attrErrorType, kind))
 	span.SetStatus(codes.Error, err.Error())
+}
+
+// TraceID is the trace that the job belongs to, as 32 hexadecimal digits; "" when
+// it belongs to none.
+func (j *Job) TraceID() string {
+	if j.span != nil {
+		return j.span.SpanContext().TraceID().String()
+	}
+	return TraceIDOf(j.Traceparent)
+}
+
+// TraceIDOf is the trace id in a W3C traceparent of valid form, "" without one.
+func TraceIDOf(traceparent string) string {
+	const first, length = len("00-"), 32
+	if len(traceparent) < first+length {
+		return ""
+	}
+	return traceparent[first : first+length]
 }

@@ -16,7 +16,7 @@ func offTheTrace(ctx context.Context, s *Service, served []*Job, e *events.Event
 	s.tracing.take(j) //nolint:contextcheck // A job comes without one.
 	ctx, span, first := s.tracing.cycle(ctx, s.desk, nil)
 	c := cycle{Service: s, span: span, first: first}
-	c.claimed(served)
+	c.linkJobs(served)
 	asked, ask := c.step(ctx, "recall state")
 	ask.done(asked.Err())
 	sending, sent := c.publishing(ctx, e)

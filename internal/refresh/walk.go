@@ -16,7 +16,7 @@ import (
 var ErrUnavailable = errors.New("mx cannot be asked at present")
 
 // Ask makes one call to MX for a walk over many: in the background lane, within
-// the gate, the calls in flight and the rate limit of all reads. about names whom
+// the breaker, the calls in flight and the rate limit of all reads. about names whom
 // the call is about, such as a user, so that five that fail in a row tell of MX.
 // ask makes one request and returns its error.
 //
@@ -57,7 +57,7 @@ func (s *Service) Ask(ctx context.Context, about string, ask func(context.Contex
 	return err
 }
 
-// question asks, and tells the gate how it ended, and readiness what the read of a
+// question asks, and tells the breaker how it ended, and readiness what the read of a
 // member says of our credentials.
 func (s *Service) question(ctx context.Context, about string, c *call, read bool, ask func(context.Context) error) (err error) {
 	defer func() {
@@ -71,9 +71,9 @@ func (s *Service) question(ctx context.Context, about string, c *call, read bool
 		return err
 	}
 	err = ask(ctx)
-	heard := (*gate).listed
+	heard := (*breaker).listed
 	if read {
-		heard = (*gate).answered
+		heard = (*breaker).answered
 	}
 	if t := c.tell(err, heard); read || t != unmoved {
 		s.note(t, err)
@@ -81,7 +81,7 @@ func (s *Service) question(ctx context.Context, about string, c *call, read bool
 	return err
 }
 
-// look reads a member for nobody, to learn whether MX answers: that is the gate's
+// look reads a member for nobody, to learn whether MX answers: that is the breaker's
 // to know, and all that becomes of it.
 func (s *Service) look(ctx context.Context, c *call, of turnKey) {
 	_ = s.question(ctx, of.member, c, true, func(ctx context.Context) error {

@@ -11,7 +11,7 @@ const (
 	maxWitnesses = 8           // some of them are likely to be at another bank than those that fail
 	fewWitnesses = 4           // below, others are looked for while MX is not asked
 	witnessEvery = time.Second // how often one is replaced: they were answered lately, and are seldom touched
-	maxFailing   = 4096        // members that are known to fail; beyond, MX is doubted more often than it need be
+	maxFailing   = 4096        // members that are known to fail; beyond, MX is suspected more often than it need be
 )
 
 // witnesses tell the trouble of some members from MX's own. A bank that fails at
@@ -56,7 +56,7 @@ func (w *witnesses) failed(k turnKey) (alone bool) {
 	return ok && then < w.answers
 }
 
-func (w *witnesses) alone(k turnKey) bool {
+func (w *witnesses) failsAlone(k turnKey) bool {
 	then, ok := w.failing.Peek(k)
 	return ok && then < w.answers
 }
@@ -81,7 +81,7 @@ func (w *witnesses) known(busy func(turnKey) bool) bool {
 
 // free reports whether a witness can be asked now.
 func (w *witnesses) free(k turnKey, busy func(turnKey) bool) bool {
-	return !w.alone(k) && !busy(k) && !slices.Contains(w.out, k)
+	return !w.failsAlone(k) && !busy(k) && !slices.Contains(w.out, k)
 }
 
 // back notes that a witness is not being asked any more.

@@ -103,63 +103,63 @@ func TestWitnessesRememberABoundedNumberOfFailures(t *testing.T) {
 }
 
 // failInARow has five members fail, from n on.
-func (s *gateStory) failInARow(n int) (last transition) {
+func (s *breakerStory) failInARow(n int) (last transition) {
 	for i := range failedMembers {
 		last = s.answer(n+i, failure(mx.ServerFailed))
 	}
 	return last
 }
 
-// testify has a witness answer, which the gate must wish for.
-func (s *gateStory) testify(err error) transition {
+// testify has a witness answer, which the breaker must wish for.
+func (s *breakerStory) testify(err error) transition {
 	s.t.Helper()
-	if ok, wait := s.gate.admits(s.now, 0); !ok {
+	if ok, wait := s.breaker.admits(s.now, 0); !ok {
 		s.t.Fatalf("no witness is asked; wait %s", wait)
 	}
-	k, ok := s.gate.witness(true)
+	k, ok := s.breaker.witness(true)
 	if !ok {
 		s.t.Fatal("the probe is no witness")
 	}
-	s.gate.started(s.now)
+	s.breaker.started(s.now)
 	want := slowProbes
-	if s.gate.witnesses.known(nobody) { // another witness
+	if s.breaker.witnesses.known(nobody) { // another witness
 		want = quickProbes
 	}
-	if ok, wait := s.gate.admits(s.now, 1); ok || wait != want {
+	if ok, wait := s.breaker.admits(s.now, 1); ok || wait != want {
 		s.t.Fatalf("a call beside the witness: admitted %t, wait %s; want to wait %s", ok, wait, want)
 	}
-	s.gate.witnesses.back(k)
-	return s.gate.answered(s.now, s.now, k, err, true, even)
+	s.breaker.witnesses.back(k)
+	return s.breaker.answered(answer{of: k, err: err, began: s.now, at: s.now, probe: true, jitter: even})
 }
 
-func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
+func TestBreakerAsksAWitnessBeforeItBlamesMX(t *testing.T) {
 	t.Parallel()
 	t.Run("who is answered", func(t *testing.T) {
 		t.Parallel()
-		s := newGateStory(t, 64)
+		s := newBreakerStory(t, 64)
 		s.answer(100, nil)
-		if got := s.failInARow(0); got != unmoved || s.gate.open {
+		if got := s.failInARow(0); got != unmoved || s.breaker.open {
 			t.Fatal("opened, although a member was answered lately that could be asked")
 		}
 		if got := s.testify(nil); got != unmoved {
-			t.Errorf("transition %d, want none: the gate was never open", got)
+			t.Errorf("transition %d, want none: the breaker was never open", got)
 		}
-		if ok, _ := s.gate.admits(s.now, 0); !ok || s.gate.probes() {
+		if ok, _ := s.breaker.admits(s.now, 0); !ok || s.breaker.probes() {
 			t.Error("still in doubt although the witness was answered")
 		}
 	})
 	t.Run("who is not", func(t *testing.T) {
 		t.Parallel()
-		s := newGateStory(t, 64)
+		s := newBreakerStory(t, 64)
 		s.answer(100, nil)
 		s.failInARow(0)
-		if got := s.testify(failure(mx.Timeout)); got != opened || !s.gate.open {
+		if got := s.testify(failure(mx.Timeout)); got != opened || !s.breaker.open {
 			t.Errorf("transition %d, want opened", got)
 		}
 	})
 	t.Run("and two more", func(t *testing.T) {
 		t.Parallel()
-		s := newGateStory(t, 64)
+		s := newBreakerStory(t, 64)
 		for n := range maxWitnesses {
 			s.answer(100+n, nil)
 		}
@@ -172,36 +172,36 @@ func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
 		if got := s.testify(failure(mx.ServerFailed)); got != opened {
 			t.Errorf("transition %d by the last witness, want opened", got)
 		}
-		if s.gate.witnesses.known(nobody) {
+		if s.breaker.witnesses.known(nobody) {
 			t.Error("the others are still witnesses, though they were met about the same time")
 		}
 		s.probe(nil)
 		s.answer(120, nil)
 		s.failInARow(200)
 		s.testify(failure(mx.ServerFailed))
-		if got := s.testify(nil); got != unmoved || s.gate.probes() {
+		if got := s.testify(nil); got != unmoved || s.breaker.probes() {
 			t.Errorf("transition %d, want none: the second witness was answered", got)
 		}
 	})
 	t.Run("who was not needed", func(t *testing.T) {
 		t.Parallel()
-		s := newGateStory(t, 64)
+		s := newBreakerStory(t, 64)
 		s.answer(100, nil)
 		s.failInARow(0)
 		s.answer(101, nil)
-		if s.gate.probes() {
+		if s.breaker.probes() {
 			t.Error("still in doubt although another member was answered")
 		}
 	})
 	t.Run("when one member gets 503", func(t *testing.T) {
 		t.Parallel()
-		s := newGateStory(t, 64)
+		s := newBreakerStory(t, 64)
 		s.answer(100, nil)
 		if s.answer(1, failure(mx.Unavailable)) == opened {
 			t.Fatal("opened, although a member was answered lately that could be asked")
 		}
 		s.testify(nil)
-		if s.answer(1, failure(mx.Unavailable)); s.gate.probes() {
+		if s.answer(1, failure(mx.Unavailable)); s.breaker.probes() {
 			t.Error("MX is in doubt for a member that is known to fail by itself")
 		}
 		s.answer(2, failure(mx.Unavailable))
@@ -211,7 +211,7 @@ func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
 	})
 	t.Run("but not when MX says how long it is down", func(t *testing.T) {
 		t.Parallel()
-		s := newGateStory(t, 64)
+		s := newBreakerStory(t, 64)
 		s.answer(100, nil)
 		if got := s.answer(1, &mx.CallError{Kind: mx.Unavailable, RetryAfter: time.Minute}); got != opened {
 			t.Errorf("transition %d, want opened", got)
@@ -219,7 +219,7 @@ func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
 	})
 	t.Run("unless MX says meanwhile that it is too much", func(t *testing.T) {
 		t.Parallel()
-		s := newGateStory(t, 64)
+		s := newBreakerStory(t, 64)
 		s.answer(100, nil)
 		s.failInARow(0)
 		if got := s.answer(7, failure(mx.RateLimited)); got != opened {
@@ -228,7 +228,7 @@ func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
 	})
 	t.Run("unless all are members that fail", func(t *testing.T) {
 		t.Parallel()
-		s := newGateStory(t, 64)
+		s := newBreakerStory(t, 64)
 		for n := range maxWitnesses {
 			s.answer(n, nil)
 			s.answer(n, failure(mx.ServerFailed))
@@ -240,45 +240,45 @@ func TestGateAsksAWitnessBeforeItBlamesMX(t *testing.T) {
 	})
 }
 
-func TestGateAsksOthersWhileAProbeHangs(t *testing.T) {
+func TestBreakerAsksOthersWhileAProbeHangs(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(1, failure(mx.RateLimited))
 	for n := range 3 {
-		_, wait := s.gate.admits(s.now, n)
+		_, wait := s.breaker.admits(s.now, n)
 		if n > 0 && wait != slowProbes {
 			t.Errorf("probe %d comes %s after the one that hangs, want %s", n+1, wait, slowProbes)
 		}
 		s.now = s.now.Add(wait)
-		if ok, _ := s.gate.admits(s.now, n); !ok {
+		if ok, _ := s.breaker.admits(s.now, n); !ok {
 			t.Fatalf("probe %d is not admitted", n+1)
 		}
-		s.gate.started(s.now)
+		s.breaker.started(s.now)
 	}
-	if got := s.gate.answered(s.now, s.now, someone(9), nil, true, even); got != closed {
+	if got := s.breaker.answered(answer{of: someone(9), began: s.now, at: s.now, probe: true, jitter: even}); got != closed {
 		t.Errorf("transition %d by the one that is answered, want closed", got)
 	}
-	s.gate.answered(s.now, s.now, someone(8), failure(mx.Timeout), true, even)
-	if s.gate.probes() {
-		t.Error("one that hung until then opened the gate again")
+	s.breaker.answered(answer{of: someone(8), err: failure(mx.Timeout), began: s.now, at: s.now, probe: true, jitter: even})
+	if s.breaker.probes() {
+		t.Error("one that hung until then opened the breaker again")
 	}
 }
 
-func TestGateIsNotOpenedByMembersThatFailByThemselves(t *testing.T) {
+func TestBreakerIsNotOpenedByMembersThatFailByThemselves(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(100, nil)
 	s.failInARow(0)
 	s.testify(nil)
 	for range 3 {
-		if s.failInARow(0); s.gate.probes() {
+		if s.failInARow(0); s.breaker.probes() {
 			t.Fatal("members that are known to fail while others are answered put MX in doubt")
 		}
 	}
 	for n := range failedMembers {
 		s.answer(n, nil) // they are well again
 	}
-	if s.failInARow(0); !s.gate.probes() {
+	if s.failInARow(0); !s.breaker.probes() {
 		t.Error("members that were well and fail again count for nothing")
 	}
 }
@@ -286,39 +286,39 @@ func TestGateIsNotOpenedByMembersThatFailByThemselves(t *testing.T) {
 func TestDeskLooksForWitnessesBeforeTheLastIsGone(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_000_000, 0)
-	d := newDesk(t.Context(), &Config{MaxInFlight: 64}, func() time.Time { return now }, func() float64 { return even })
+	d := newDesk(t.Context(), &Config{MaxInFlight: 64}, func() time.Time { return now }, func() float64 { return even }, nil, lookAway)
 	for n := range fewWitnesses {
-		d.gate.open = true
+		d.breaker.open = true
 		if !d.friendless() {
 			t.Errorf("nobody is looked for while MX is not asked and %d witnesses are known", n)
 		}
-		d.gate.open = false
+		d.breaker.open = false
 		if d.friendless() {
 			t.Error("somebody is looked for while MX is asked")
 		}
-		d.gate.witnesses.meet(someone(n), now)
+		d.breaker.witnesses.meet(someone(n), now)
 	}
-	if d.gate.open = true; d.friendless() {
+	if d.breaker.open = true; d.friendless() {
 		t.Errorf("more are looked for than the %d that are known", fewWitnesses)
 	}
 }
 
-func TestGateProbesMostlyWithWitnesses(t *testing.T) {
+func TestBreakerProbesMostlyWithWitnesses(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(100, nil)
 	s.answer(101, nil)
 	s.answer(1, failure(mx.RateLimited))
 	probe := func(err error) string {
-		_, wait := s.gate.admits(s.now, 0)
+		_, wait := s.breaker.admits(s.now, 0)
 		s.now = s.now.Add(wait)
-		k, ok := s.gate.witness(true)
+		k, ok := s.breaker.witness(true)
 		if !ok {
 			k = someone(1) // whose turn it is
 		}
-		s.gate.started(s.now)
-		s.gate.witnesses.back(k)
-		s.gate.answered(s.now, s.now, k, err, true, even)
+		s.breaker.started(s.now)
+		s.breaker.witnesses.back(k)
+		s.breaker.answered(answer{of: k, err: err, began: s.now, at: s.now, probe: true, jitter: even})
 		return k.member
 	}
 	var got []string
@@ -337,44 +337,44 @@ func TestGateProbesMostlyWithWitnesses(t *testing.T) {
 	}
 }
 
-func TestGateOpensItsWindowQuicklyOnceAWitnessWasAnswered(t *testing.T) {
+func TestBreakerOpensItsWindowQuicklyOnceAWitnessWasAnswered(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(100, nil)
 	s.answer(1, failure(mx.RateLimited))
 	s.probe(nil)
 	s.failInARow(200)
 	s.testify(nil)
-	if got := s.gate.window; got != 2*firstWindow {
+	if got := s.breaker.window; got != 2*firstWindow {
 		t.Errorf("%d calls in flight, want %d: MX is well, so this is no outage that everybody has waited for", got, 2*firstWindow)
 	}
 }
 
-func TestGateAsksAWitnessWhenAFullWindowStaysSilent(t *testing.T) {
+func TestBreakerAsksAWitnessWhenAFullWindowStaysSilent(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(100, nil)
 	s.now = s.now.Add(2 * idleWindow)
 	for running := range firstWindow {
-		if ok, _ := s.gate.admits(s.now, running); !ok {
+		if ok, _ := s.breaker.admits(s.now, running); !ok {
 			t.Fatalf("call %d is not admitted", running+1)
 		}
-		s.gate.started(s.now)
+		s.breaker.started(s.now)
 	}
-	if ok, wait := s.gate.admits(s.now, firstWindow); ok || wait != silence {
+	if ok, wait := s.breaker.admits(s.now, firstWindow); ok || wait != silence {
 		t.Fatalf("beyond the window: admitted %t, wait %s; want to wait %s", ok, wait, silence)
 	}
 	s.now = s.now.Add(silence)
-	if ok, _ := s.gate.admits(s.now, firstWindow); !ok {
+	if ok, _ := s.breaker.admits(s.now, firstWindow); !ok {
 		t.Fatal("nobody may be asked although the window was silent")
 	}
 	if got := s.testify(nil); got != unmoved {
 		t.Errorf("transition %d, want none", got)
 	}
-	if ok, _ := s.gate.admits(s.now, 2*firstWindow-1); !ok {
+	if ok, _ := s.breaker.admits(s.now, 2*firstWindow-1); !ok {
 		t.Error("the window is not wider, although MX answers others")
 	}
-	if ok, wait := s.gate.admits(s.now.Add(time.Minute), 64); ok || wait != 0 {
+	if ok, wait := s.breaker.admits(s.now.Add(time.Minute), 64); ok || wait != 0 {
 		t.Errorf("beyond the limit: admitted %t, wait %s", ok, wait)
 	}
 }

@@ -35,7 +35,7 @@
 // # Rooms
 //
 //   - walker.go: steps, and seeing to it that chains go on; ports.go: what a walk
-//     needs of others.
+//     needs of others; config.go: REFRESH_EVERY.
 //   - sweep.go: a sweep's state, begun, watched and ended; phases.go: its steps;
 //     visit.go: one user.
 //   - periodic.go: the periodic refresh; scan.go: along the event stream.

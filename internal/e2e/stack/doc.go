@@ -20,7 +20,7 @@
 //	build.go, nats.go                the binaries; a nats-server as a process
 //	container.go, containers.go      the same as containers
 //	cluster.go                       NATS nodes to be killed, cut off and restarted
-//	proxy.go, disk_linux.go          bad connections, and a disk that can be filled
+//	proxy.go, disk_*.go              bad connections, and a disk that can be filled
 //	authority.go                     certificates for the simulator among containers
 //	sim.go, customer.go, inbox.go    those who act and watch
 //	answers.go                       all that MX answered, however long the run

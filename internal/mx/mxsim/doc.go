@@ -53,6 +53,7 @@
 //	server.go, endpoints.go   requests and the answers to them
 //	directory.go, bulk.go     users and members, and finding them
 //	member.go, life.go        what a member is, and how it changes
-//	encode.go, text.go        JSON, plain and nasty
-//	fault.go, stats.go, journal.go, control.go, start.go
+//	users.go                  users, and members through the control API
+//	encode.go, text.go        JSON; nasty.go: the forms that are not plain
+//	fault.go, stats.go, journal.go, control.go, start.go, config.go
 package mxsim

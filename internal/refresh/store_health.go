@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// storage tells readiness and the log that NATS refuses to store events, and that
+// storeHealth tells readiness and the log that NATS refuses to store events, and that
 // it does again: once each time, however many are refused meanwhile.
-type storage struct {
+type storeHealth struct {
 	health Health
 	log    *slog.Logger
 
@@ -18,7 +18,7 @@ type storage struct {
 }
 
 // note looks at what became of a write.
-func (s *storage) note(err error) {
+func (s *storeHealth) note(err error) {
 	refused := errors.Is(err, ErrRefused)
 	if s.refuses.Load() == refused || err != nil && !refused {
 		return

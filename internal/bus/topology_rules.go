@@ -92,11 +92,11 @@ func without[C any](rules []rule[C], theirs []string) []rule[C] {
 }
 
 // compare returns where have is not as rules and want ask for.
-func compare[C any](object string, have, want *C, rules []rule[C]) []Step {
-	var steps []Step
+func compare[C any](object string, have, want *C, rules []rule[C]) []Difference {
+	var steps []Difference
 	for _, r := range rules {
 		if h, w := show(r.at(have)), show(r.at(want)); h != w {
-			steps = append(steps, Step{Object: object, Field: r.name, Have: h, Want: w, Fixed: r.fixed != nil && r.fixed(have, want)})
+			steps = append(steps, Difference{Object: object, Field: r.name, Have: h, Want: w, Fixed: r.fixed != nil && r.fixed(have, want)})
 		}
 	}
 	return steps
@@ -104,7 +104,9 @@ func compare[C any](object string, have, want *C, rules []rule[C]) []Step {
 
 // bodiesUnread reports whether a difference is that a consumer sends bodies which
 // nobody reads: one of before they were left out does.
-func (s *Step) bodiesUnread() bool { return s.Field == ruleHeadersOnly && s.Have == show(new(false)) }
+func (s *Difference) bodiesUnread() bool {
+	return s.Field == ruleHeadersOnly && s.Have == show(new(false))
+}
 
 // mended returns have with what rules are about taken from want. All else stays
 // as it is: it is the operator's.

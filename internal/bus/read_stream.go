@@ -10,83 +10,83 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Bounds of browsing. A page is what is held at once: 32 dead letters of the
+// Bounds of reading a stream. A page is what is held at once: 32 dead letters of the
 // largest kind are some 12 MB.
 const (
-	browsePage = 32
-	browseIdle = 2 * time.Minute // the server forgets a reader that went away without a word
+	readPage = 32
+	readIdle = 2 * time.Minute // the server forgets a reader that went away without a word
 )
 
 // errInterrupted: part of what was to be read got lost on the way.
 var errInterrupted = errors.New("connection was interrupted; begin again")
 
-// excerptOf says which part of a stream to browse.
-type excerptOf struct {
+// selection says which part of a stream to read.
+type selection struct {
 	stream string
 	filter string    // subject; empty: all
 	since  time.Time // zero: from the beginning
 	until  uint64    // last stream sequence; 0: to the end that the stream has now
 }
 
-// browse yields the messages of a limits stream in stream order, page by page,
+// readStream yields the messages of a limits stream in stream order, page by page,
 // whatever their number. Who is yielded to may remove them.
-func browse(ctx context.Context, js jetstream.JetStream, e excerptOf) iter.Seq2[jetstream.Msg, error] {
+func readStream(ctx context.Context, js jetstream.JetStream, of selection) iter.Seq2[jetstream.Msg, error] {
 	return func(yield func(jetstream.Msg, error) bool) {
-		if err := browsing(ctx, js, e, func(m jetstream.Msg) bool { return yield(m, nil) }); err != nil {
-			yield(nil, fmt.Errorf("reading stream %s: %w", e.stream, err))
+		if err := readPages(ctx, js, of, func(m jetstream.Msg) bool { return yield(m, nil) }); err != nil {
+			yield(nil, fmt.Errorf("reading stream %s: %w", of.stream, err))
 		}
 	}
 }
 
-func browsing(ctx context.Context, js jetstream.JetStream, e excerptOf, f func(jetstream.Msg) bool) error {
-	s, err := streamOf(ctx, js, e.stream)
+func readPages(ctx context.Context, js jetstream.JetStream, of selection, f func(jetstream.Msg) bool) error {
+	s, err := streamOf(ctx, js, of.stream)
 	if err != nil {
 		return err
 	}
 	end := s.CachedInfo().State.LastSeq
-	if e.until > 0 {
-		end = min(end, e.until)
+	if of.until > 0 {
+		end = min(end, of.until)
 	}
 	how := jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, FilterSubject: e.filter,
-		InactiveThreshold: browseIdle, MemoryStorage: true, Replicas: 1,
+		AckPolicy: jetstream.AckNonePolicy, FilterSubject: of.filter,
+		InactiveThreshold: readIdle, MemoryStorage: true, Replicas: 1,
 	}
-	if !e.since.IsZero() {
-		how.DeliverPolicy, how.OptStartTime = jetstream.DeliverByStartTimePolicy, &e.since
+	if !of.since.IsZero() {
+		how.DeliverPolicy, how.OptStartTime = jetstream.DeliverByStartTimePolicy, &of.since
 	}
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	c, err := s.CreateConsumer(asking, how)
 	if err != nil {
-		return err //nolint:wrapcheck // browse does.
+		return err //nolint:wrapcheck // readStream does.
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), setupTimeout)
 		defer cancel()
-		_ = s.DeleteConsumer(ctx, c.CachedInfo().Name) // Otherwise the server does, after browseIdle.
+		_ = s.DeleteConsumer(ctx, c.CachedInfo().Name) // Otherwise the server does, after readIdle.
 	}()
 	var read uint64
 	for left := c.CachedInfo().NumPending; left > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		want := int(min(left, browsePage))
+		want := int(min(left, readPage))
 		page, err := c.Fetch(want, jetstream.FetchMaxWait(askTimeout))
 		if err != nil {
-			return err //nolint:wrapcheck // browse does.
+			return err //nolint:wrapcheck // readStream does.
 		}
 		got := 0
 		for m := range page.Messages() {
 			meta, err := m.Metadata()
 			if err != nil {
-				return err //nolint:wrapcheck // browse does.
+				return err //nolint:wrapcheck // readStream does.
 			}
 			got++
 			if read++; meta.Sequence.Consumer != read {
 				return errInterrupted // What is not acknowledged does not come again.
 			}
 			left = meta.NumPending
-			if meta.Timestamp.Before(e.since) {
+			if meta.Timestamp.Before(of.since) {
 				continue // a time to come makes the server begin at the beginning (nats-server 2.15)
 			}
 			if meta.Sequence.Stream > end || !f(m) {
@@ -94,7 +94,7 @@ func browsing(ctx context.Context, js jetstream.JetStream, e excerptOf, f func(j
 			}
 		}
 		if err := page.Error(); err != nil {
-			return err //nolint:wrapcheck // browse does.
+			return err //nolint:wrapcheck // readStream does.
 		}
 		if got == 0 {
 			return nil // the rest was removed meanwhile

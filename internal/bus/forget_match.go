@@ -20,8 +20,8 @@ type Person struct {
 	UserIDs, MemberIDs []string
 }
 
-// wanted is a Person made ready to be looked for.
-type wanted struct {
+// matcher is a Person made ready to be looked for.
+type matcher struct {
 	subjects events.Subjects
 	user     string
 	member   string          // "*": all
@@ -31,8 +31,8 @@ type wanted struct {
 	passed   uint64          // up to here no command that waits is about the person
 }
 
-func newWanted(s events.Subjects, p Person) *wanted {
-	w := &wanted{subjects: s, user: p.User, member: "*", users: map[string]bool{p.User: true}}
+func newMatcher(s events.Subjects, p Person) *matcher {
+	w := &matcher{subjects: s, user: p.User, member: "*", users: map[string]bool{p.User: true}}
 	for _, id := range p.UserIDs {
 		w.users[id] = true
 	}
@@ -48,7 +48,7 @@ func newWanted(s events.Subjects, p Person) *wanted {
 }
 
 // met learns from an event what the person is called.
-func (w *wanted) met(k events.Key, userID, memberID *string) {
+func (w *matcher) met(k events.Key, userID, memberID *string) {
 	if userID != nil && *userID != "" {
 		w.users[*userID] = true
 	}
@@ -60,33 +60,33 @@ func (w *wanted) met(k events.Key, userID, memberID *string) {
 	}
 }
 
-func (w *wanted) guid(g string) {
+func (w *matcher) guid(g string) {
 	if !slices.Contains(w.guids, g) {
 		w.guids = append(w.guids, g)
 	}
 }
 
-// are reports whether a pair of ids, of any kind, means the person.
-func (w *wanted) are(user, member string) bool {
+// isNamed reports whether a pair of ids, of any kind, means the person.
+func (w *matcher) isNamed(user, member string) bool {
 	return w.users[user] && (w.members == nil || w.members[member])
 }
 
 // isKey reports whether a key is the person's.
-func (w *wanted) isKey(user, member string) bool {
+func (w *matcher) isKey(user, member string) bool {
 	return user == w.user && (w.member == "*" || w.member == member)
 }
 
 // of is the filter of a subject that ends in user and member.
-func (w *wanted) of(front string) string { return front + "." + w.user + "." + w.member }
+func (w *matcher) of(front string) string { return front + "." + w.user + "." + w.member }
 
-// in reports whether a message on the command stream, or one that was and could
+// inMessage reports whether a message on the command stream, or one that was and could
 // perhaps not be read, is about the person.
-func (w *wanted) in(subject string, h nats.Header, body []byte) bool {
-	if user, member, named, ok := w.subjects.ParseRefresh(subject); ok && named && w.are(user, member) {
+func (w *matcher) inMessage(subject string, h nats.Header, body []byte) bool {
+	if user, member, named, ok := w.subjects.ParseRefresh(subject); ok && named && w.isNamed(user, member) {
 		return true
 	}
 	if r, err := decodeCommand(w.subjects, subject, h, body); err == nil {
-		if w.are(r.User, r.Member) {
+		if w.isNamed(r.User, r.Member) {
 			return true
 		}
 	}
@@ -96,7 +96,7 @@ func (w *wanted) in(subject string, h nats.Header, body []byte) bool {
 		Data events.Command `json:"data"`
 	}
 	_ = json.Unmarshal(body, &loose) // A field of the wrong type does not keep it from reading the others.
-	if w.are(loose.User, loose.Member) || w.are(loose.Data.User, loose.Data.Member) {
+	if w.isNamed(loose.User, loose.Member) || w.isNamed(loose.Data.User, loose.Data.Member) {
 		return true
 	}
 	if w.mentioned(subject) || w.mentioned(string(body)) {
@@ -111,13 +111,13 @@ func (w *wanted) in(subject string, h nats.Header, body []byte) bool {
 }
 
 // inLetter reports whether a dead letter is about the person.
-func (w *wanted) inLetter(l *Letter) bool {
-	return w.mentioned(l.Reason) || w.in(l.Subject, l.Headers, l.Body)
+func (w *matcher) inLetter(l *Letter) bool {
+	return w.mentioned(l.Reason) || w.inMessage(l.Subject, l.Headers, l.Body)
 }
 
 // mentioned reports whether one of the guids stands in a text, and not as part
 // of a longer one.
-func (w *wanted) mentioned(text string) bool {
+func (w *matcher) mentioned(text string) bool {
 	for _, guid := range w.guids {
 		for rest := text; ; {
 			i := strings.Index(rest, guid)

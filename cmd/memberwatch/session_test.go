@@ -83,7 +83,7 @@ func TestReadingLeavesNoConsumerBehindWhenTheReaderHasSeenEnough(t *testing.T) {
 	w := newLetterWard(t)
 	w.furnish()
 	before := w.consumers()
-	c, err := w.program().customer(t.Context())
+	c, err := w.program().session(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,66 +17,66 @@ func failure(k mx.Kind) error { return &mx.CallError{Kind: k, Op: mx.OpReadMembe
 
 func someone(n int) turnKey { return turnKey{user: "USR-1", member: fmt.Sprintf("MBR-%d", n)} }
 
-// gateStory drives a gate through time.
-type gateStory struct {
-	t    *testing.T
-	gate gate
-	now  time.Time
+// breakerStory drives a breaker through time.
+type breakerStory struct {
+	t       *testing.T
+	breaker breaker
+	now     time.Time
 }
 
-func newGateStory(t *testing.T, limit int) *gateStory {
+func newBreakerStory(t *testing.T, limit int) *breakerStory {
 	t.Helper()
-	return &gateStory{t, newGate(limit), time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)}
+	return &breakerStory{t, newBreaker(limit, nobody), time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)}
 }
 
 // answer is an answer to a call that began before any outage.
-func (s *gateStory) answer(n int, err error) transition {
-	return s.gate.answered(s.now, s.now, someone(n), err, false, even)
+func (s *breakerStory) answer(n int, err error) transition {
+	return s.breaker.answered(answer{of: someone(n), err: err, began: s.now, at: s.now, jitter: even})
 }
 
-// probe waits until the gate admits a probe, which then ends with err, and
+// probe waits until the breaker admits a probe, which then ends with err, and
 // returns how long that took.
-func (s *gateStory) probe(err error) (waited time.Duration, t transition) {
+func (s *breakerStory) probe(err error) (waited time.Duration, t transition) {
 	s.t.Helper()
-	ok, wait := s.gate.admits(s.now, 0)
+	ok, wait := s.breaker.admits(s.now, 0)
 	if !ok {
 		if wait <= 0 {
-			s.t.Fatal("the gate neither admits a probe nor says when")
+			s.t.Fatal("the breaker neither admits a probe nor says when")
 		}
 		s.now = s.now.Add(wait)
-		if ok, _ = s.gate.admits(s.now, 0); !ok {
-			s.t.Fatalf("no probe is admitted after the %s that the gate asked for", wait)
+		if ok, _ = s.breaker.admits(s.now, 0); !ok {
+			s.t.Fatalf("no probe is admitted after the %s that the breaker asked for", wait)
 		}
 	}
-	s.gate.started(s.now)
-	if ok, wait := s.gate.admits(s.now, 1); ok || wait != slowProbes {
+	s.breaker.started(s.now)
+	if ok, wait := s.breaker.admits(s.now, 1); ok || wait != slowProbes {
 		s.t.Fatalf("a second call beside the probe: admitted %t, wait %s; want to wait %s", ok, wait, slowProbes)
 	}
-	return wait, s.gate.answered(s.now, s.now, someone(99), err, true, even)
+	return wait, s.breaker.answered(answer{of: someone(99), err: err, began: s.now, at: s.now, probe: true, jitter: even})
 }
 
-func TestGateOpensAtOnceWhenMXSaysItIsOverloadedDownOrRefusesUs(t *testing.T) {
+func TestBreakerOpensAtOnceWhenMXSaysItIsOverloadedDownOrRefusesUs(t *testing.T) {
 	t.Parallel()
 	for _, k := range []mx.Kind{mx.RateLimited, mx.Unavailable, mx.Unauthorized, mx.Forbidden, mx.NotAcceptable} {
 		t.Run(k.String(), func(t *testing.T) {
 			t.Parallel()
-			s := newGateStory(t, 64)
+			s := newBreakerStory(t, 64)
 			if got := s.answer(1, failure(k)); got != opened {
 				t.Errorf("transition %d, want opened", got)
 			}
-			if ok, _ := s.gate.admits(s.now, 0); ok {
-				t.Error("an open gate admits a call at once")
+			if ok, _ := s.breaker.admits(s.now, 0); ok {
+				t.Error("an open breaker admits a call at once")
 			}
 		})
 	}
 }
 
-func TestGateOpensWhenFiveDifferentMembersFailInARow(t *testing.T) {
+func TestBreakerOpensWhenFiveDifferentMembersFailInARow(t *testing.T) {
 	t.Parallel()
 	for _, k := range []mx.Kind{mx.ServerFailed, mx.BadAnswer, mx.Timeout, mx.Connection} {
 		t.Run(k.String(), func(t *testing.T) {
 			t.Parallel()
-			s := newGateStory(t, 64)
+			s := newBreakerStory(t, 64)
 			for n := range failedMembers - 1 {
 				if got := s.answer(n, failure(k)); got != unmoved {
 					t.Fatalf("opened by member %d", n+1)
@@ -89,17 +89,17 @@ func TestGateOpensWhenFiveDifferentMembersFailInARow(t *testing.T) {
 	}
 }
 
-func TestGateStaysClosedHoweverOftenOneMemberFails(t *testing.T) {
+func TestBreakerStaysClosedHoweverOftenOneMemberFails(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	for range 100 {
 		if got := s.answer(1, failure(mx.ServerFailed)); got != unmoved {
-			t.Fatal("one member's failures opened the gate")
+			t.Fatal("one member's failures opened the breaker")
 		}
 	}
 }
 
-func TestGateForgetsFailuresWhenAnyMemberIsAnswered(t *testing.T) {
+func TestBreakerForgetsFailuresWhenAnyMemberIsAnswered(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{
 		"200": nil, "400": failure(mx.BadRequest), "404": failure(mx.NotFound),
@@ -107,7 +107,7 @@ func TestGateForgetsFailuresWhenAnyMemberIsAnswered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newGateStory(t, 64)
+			s := newBreakerStory(t, 64)
 			for n := range 3 * failedMembers {
 				if n%(failedMembers-1) == 0 {
 					s.answer(100, err)
@@ -120,40 +120,40 @@ func TestGateForgetsFailuresWhenAnyMemberIsAnswered(t *testing.T) {
 	}
 }
 
-func TestGateDoesNotCountCallsThatWeGaveUp(t *testing.T) {
+func TestBreakerDoesNotCountCallsThatWeGaveUp(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	for n := range 10 * failedMembers {
 		if got := s.answer(n, failure(mx.Canceled)); got != unmoved {
-			t.Fatal("calls that we canceled opened the gate")
+			t.Fatal("calls that we canceled opened the breaker")
 		}
 	}
 }
 
-func TestGateOnlyA200IsEvidenceThatMXKnowsItsMembers(t *testing.T) {
+func TestBreakerOnlyA200IsEvidenceThatMXKnowsItsMembers(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(1, failure(mx.NotFound))
 	s.answer(1, failure(mx.BadRequest))
-	if !s.gate.lastOK.IsZero() {
+	if !s.breaker.lastOK.IsZero() {
 		t.Error("a 404 or 400 counts as a good read")
 	}
 	s.answer(1, nil)
-	if !s.gate.lastOK.Equal(s.now) {
-		t.Errorf("last good read at %s, want %s", s.gate.lastOK, s.now)
+	if !s.breaker.lastOK.Equal(s.now) {
+		t.Errorf("last good read at %s, want %s", s.breaker.lastOK, s.now)
 	}
 }
 
-func TestGateProbesAnOutageQuicklyAtFirstThenOnceASecond(t *testing.T) {
+func TestBreakerProbesAnOutageQuicklyAtFirstThenOnceASecond(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(1, failure(mx.Unavailable))
 	began := s.now
 	var probes []time.Duration
 	for s.now.Sub(began) < 10*time.Second {
 		waited, got := s.probe(failure(mx.Unavailable))
 		if got != unmoved {
-			t.Fatal("a failed probe moved the gate")
+			t.Fatal("a failed probe moved the breaker")
 		}
 		probes = append(probes, waited)
 	}
@@ -176,20 +176,20 @@ func TestGateProbesAnOutageQuicklyAtFirstThenOnceASecond(t *testing.T) {
 	}
 }
 
-func TestGateSpreadsProbesByATenth(t *testing.T) {
+func TestBreakerSpreadsProbesByATenth(t *testing.T) {
 	t.Parallel()
 	for jitter, want := range map[float64]time.Duration{0: 180 * time.Millisecond, 0.5: 200 * time.Millisecond, 1: 220 * time.Millisecond} {
-		s := newGateStory(t, 64)
-		s.gate.answered(s.now, s.now, someone(1), failure(mx.Unavailable), false, jitter)
-		if _, wait := s.gate.admits(s.now, 0); wait != want {
+		s := newBreakerStory(t, 64)
+		s.breaker.answered(answer{of: someone(1), err: failure(mx.Unavailable), began: s.now, at: s.now, jitter: jitter})
+		if _, wait := s.breaker.admits(s.now, 0); wait != want {
 			t.Errorf("with jitter %g the probe is due in %s, want %s", jitter, wait, want)
 		}
 	}
 }
 
-func TestGateHonoursRetryAfter(t *testing.T) {
+func TestBreakerHonoursRetryAfter(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(1, &mx.CallError{Kind: mx.RateLimited, RetryAfter: 17 * time.Second})
 	if waited, _ := s.probe(&mx.CallError{Kind: mx.RateLimited, RetryAfter: 3 * time.Second}); waited != 17*time.Second {
 		t.Errorf("first probe after %s, want the 17s that MX asked for", waited)
@@ -199,7 +199,7 @@ func TestGateHonoursRetryAfter(t *testing.T) {
 	}
 }
 
-func TestGateHonoursTheLongestRetryAfterOfAllAnswers(t *testing.T) {
+func TestBreakerHonoursTheLongestRetryAfterOfAllAnswers(t *testing.T) {
 	t.Parallel()
 	asks := func(k mx.Kind, wait time.Duration) error { return &mx.CallError{Kind: k, RetryAfter: wait} }
 	for name, answers := range map[string][]error{
@@ -211,7 +211,7 @@ func TestGateHonoursTheLongestRetryAfterOfAllAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newGateStory(t, 64)
+			s := newBreakerStory(t, 64)
 			for n, err := range answers { // to calls that were in flight together
 				s.answer(n, err)
 			}
@@ -226,22 +226,22 @@ func TestGateHonoursTheLongestRetryAfterOfAllAnswers(t *testing.T) {
 	}
 }
 
-func TestGateHonoursARetryAfterThatComesWhileAProbeHangs(t *testing.T) {
+func TestBreakerHonoursARetryAfterThatComesWhileAProbeHangs(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(1, failure(mx.RateLimited))
-	_, wait := s.gate.admits(s.now, 0)
+	_, wait := s.breaker.admits(s.now, 0)
 	s.now = s.now.Add(wait)
-	s.gate.started(s.now)
+	s.breaker.started(s.now)
 	s.answer(2, &mx.CallError{Kind: mx.RateLimited, RetryAfter: 30 * time.Second})
-	if ok, wait := s.gate.admits(s.now, 1); ok || wait != 30*time.Second {
+	if ok, wait := s.breaker.admits(s.now, 1); ok || wait != 30*time.Second {
 		t.Errorf("beside the probe that hangs: admitted %t, wait %s; want the 30s that MX asked for", ok, wait)
 	}
 }
 
-func TestGateProbesMoreAndMoreSlowlyWhileMXRefusesUs(t *testing.T) {
+func TestBreakerProbesMoreAndMoreSlowlyWhileMXRefusesUs(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(1, failure(mx.Unauthorized))
 	for _, seconds := range []int{2, 4, 8, 16, 30, 30} {
 		want := time.Duration(seconds) * time.Second
@@ -250,7 +250,7 @@ func TestGateProbesMoreAndMoreSlowlyWhileMXRefusesUs(t *testing.T) {
 		}
 	}
 	if _, got := s.probe(nil); got != closed {
-		t.Error("a probe that is answered did not close the gate")
+		t.Error("a probe that is answered did not close the breaker")
 	}
 	s.answer(1, failure(mx.Unauthorized))
 	if waited, _ := s.probe(nil); waited != refusedProbes {
@@ -258,66 +258,66 @@ func TestGateProbesMoreAndMoreSlowlyWhileMXRefusesUs(t *testing.T) {
 	}
 }
 
-func TestGateIsClosedByAProbeAlone(t *testing.T) {
+func TestBreakerIsClosedByAProbeAlone(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(1, failure(mx.Unavailable))
-	if got := s.answer(2, nil); got != unmoved || !s.gate.open {
-		t.Error("an answer to a call from before the outage closed the gate")
+	if got := s.answer(2, nil); got != unmoved || !s.breaker.open {
+		t.Error("an answer to a call from before the outage closed the breaker")
 	}
-	if _, got := s.probe(failure(mx.NotFound)); got != closed || s.gate.open {
-		t.Error("a probe that is answered 404 did not close the gate")
+	if _, got := s.probe(failure(mx.NotFound)); got != closed || s.breaker.open {
+		t.Error("a probe that is answered 404 did not close the breaker")
 	}
 }
 
-func TestGateIsNotClosedByAProbeThatWeGaveUp(t *testing.T) {
+func TestBreakerIsNotClosedByAProbeThatWeGaveUp(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(1, failure(mx.Unavailable))
-	if _, got := s.probe(fmt.Errorf("stopping: %w", failure(mx.Canceled))); got != unmoved || !s.gate.open {
-		t.Error("a canceled probe moved the gate")
+	if _, got := s.probe(fmt.Errorf("stopping: %w", failure(mx.Canceled))); got != unmoved || !s.breaker.open {
+		t.Error("a canceled probe moved the breaker")
 	}
-	if ok, _ := s.gate.admits(s.now, 0); !ok {
+	if ok, _ := s.breaker.admits(s.now, 0); !ok {
 		t.Error("no other probe may follow a canceled one")
 	}
 }
 
-func TestGateTakesLateFailuresForOldNews(t *testing.T) {
+func TestBreakerTakesLateFailuresForOldNews(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(1, failure(mx.Unavailable))
-	due := s.gate.probeAt
+	due := s.breaker.probeAt
 	for n := range 50 {
 		s.now = s.now.Add(time.Millisecond)
 		if got := s.answer(n, failure(mx.Unavailable)); got != unmoved {
-			t.Fatal("a late failure moved the gate")
+			t.Fatal("a late failure moved the breaker")
 		}
 		s.answer(n, failure(mx.Timeout))
 	}
-	if !s.gate.probeAt.Equal(due) {
-		t.Errorf("late failures moved the probe by %s", s.gate.probeAt.Sub(due))
+	if !s.breaker.probeAt.Equal(due) {
+		t.Errorf("late failures moved the probe by %s", s.breaker.probeAt.Sub(due))
 	}
 }
 
-func TestGateAProbeOfAFailingMemberKeepsItOpen(t *testing.T) {
+func TestBreakerAProbeOfAFailingMemberKeepsItOpen(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 64)
+	s := newBreakerStory(t, 64)
 	s.answer(1, failure(mx.Unavailable))
 	for range 3 {
-		if _, got := s.probe(failure(mx.Timeout)); got != unmoved || !s.gate.open {
-			t.Fatal("a probe that timed out moved the gate")
+		if _, got := s.probe(failure(mx.Timeout)); got != unmoved || !s.breaker.open {
+			t.Fatal("a probe that timed out moved the breaker")
 		}
 	}
 }
 
 // answerAll has as many calls answered well as are admitted, and returns how many.
-func (s *gateStory) answerAll() int {
+func (s *breakerStory) answerAll() int {
 	n := 0
 	for {
-		if ok, _ := s.gate.admits(s.now, n); !ok {
+		if ok, _ := s.breaker.admits(s.now, n); !ok {
 			break
 		}
-		s.gate.started(s.now)
+		s.breaker.started(s.now)
 		n++
 	}
 	s.now = s.now.Add(10 * time.Millisecond)
@@ -327,9 +327,9 @@ func (s *gateStory) answerAll() int {
 	return n
 }
 
-func TestGateOpensItsWindowAtOnceButFourfoldEachRoundTripAfterAnOutage(t *testing.T) {
+func TestBreakerOpensItsWindowAtOnceButFourfoldEachRoundTripAfterAnOutage(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 600)
+	s := newBreakerStory(t, 600)
 	trips := func(when string, all ...int) {
 		for trip, want := range all {
 			if got := s.answerAll(); got != want {
@@ -345,11 +345,11 @@ func TestGateOpensItsWindowAtOnceButFourfoldEachRoundTripAfterAnOutage(t *testin
 	trips("after silence", 8, 600)
 }
 
-func TestGateWindowBeginsAgainAfterAnOutageAndAfterIdleness(t *testing.T) {
+func TestBreakerWindowBeginsAgainAfterAnOutageAndAfterIdleness(t *testing.T) {
 	t.Parallel()
-	grown := func(t *testing.T) *gateStory {
+	grown := func(t *testing.T) *breakerStory {
 		t.Helper()
-		s := newGateStory(t, 64)
+		s := newBreakerStory(t, 64)
 		for range 3 {
 			s.answerAll()
 		}
@@ -381,9 +381,9 @@ func TestGateWindowBeginsAgainAfterAnOutageAndAfterIdleness(t *testing.T) {
 	})
 }
 
-func TestGateWindowNeverExceedsTheLimit(t *testing.T) {
+func TestBreakerWindowNeverExceedsTheLimit(t *testing.T) {
 	t.Parallel()
-	s := newGateStory(t, 3)
+	s := newBreakerStory(t, 3)
 	for range 5 {
 		if got := s.answerAll(); got != 3 {
 			t.Fatalf("%d calls in flight, want 3", got)

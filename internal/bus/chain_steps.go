@@ -11,8 +11,8 @@ import (
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
-// Steps makes the steps of chains. *sweep.Walker is one.
-type Steps interface {
+// Stepper makes the steps of chains. *sweep.Walker is one.
+type Stepper interface {
 	// Step makes a chain's next step and returns the state to go on with, and after
 	// how long; a negative time ends the chain. It may be called again for a step
 	// that it has made, and by two workers at once. number names the step, and
@@ -36,7 +36,7 @@ var errStepPanicked = errors.New("making a step panicked")
 
 // Serve has s make the steps of chains from now on. Without it ticks are left to
 // workers that have one.
-func (b *Bus) Serve(s Steps) { b.steps.Store(&s) }
+func (b *Bus) Serve(s Stepper) { b.steps.Store(&s) }
 
 // Chains returns the chains of the installation.
 func (b *Bus) Chains() *Chains { return b.chains }
@@ -44,7 +44,7 @@ func (b *Bus) Chains() *Chains { return b.chains }
 // tick makes the step that a message asks for, in a goroutine of its own: it may
 // take its time, while the message is kept alive.
 func (b *Bus) tick(ctx context.Context, d *delivery, body *slowBody) {
-	settle := d.settleAs(ctx, refresh.SourceSweep)
+	settle := d.settling(ctx)
 	steps := b.steps.Load()
 	if steps == nil {
 		settle(refresh.Verdict{Disposition: refresh.Retry, Delay: idleTick})
@@ -68,7 +68,7 @@ func (b *Bus) tick(ctx context.Context, d *delivery, body *slowBody) {
 }
 
 // step makes the step that a tick asks for, if it is the chain's next one.
-func (b *Bus) step(ctx context.Context, steps Steps, d *delivery, body *slowBody) error {
+func (b *Bus) step(ctx context.Context, steps Stepper, d *delivery, body *slowBody) error {
 	name := body.Chain
 	now, seq, err := b.chains.load(ctx, name)
 	if err != nil {
@@ -109,7 +109,7 @@ func (b *Bus) step(ctx context.Context, steps Steps, d *delivery, body *slowBody
 }
 
 // walk calls the walker and turns a panic into an error with its stack logged.
-func (b *Bus) walk(ctx context.Context, steps Steps, name string, now link, attempt uint64) (state []byte, after time.Duration, err error) {
+func (b *Bus) walk(ctx context.Context, steps Stepper, name string, now link, attempt uint64) (state []byte, after time.Duration, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			b.log.Error("making a step panicked", "chain", name, "step", now.Step, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

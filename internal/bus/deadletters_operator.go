@@ -65,8 +65,8 @@ func (b *Letterbox) filter(q *Letters) string {
 // once, however many there are; whoever is yielded to may remove them.
 func (b *Letterbox) All(ctx context.Context, q Letters) iter.Seq2[Letter, error] {
 	return func(yield func(Letter, error) bool) {
-		e := excerptOf{stream: b.subjects.DeadLetterStream(), filter: b.filter(&q), since: q.Since, until: q.Until}
-		for m, err := range browse(ctx, b.js, e) {
+		e := selection{stream: b.subjects.DeadLetterStream(), filter: b.filter(&q), since: q.Since, until: q.Until}
+		for m, err := range readStream(ctx, b.js, e) {
 			if err != nil {
 				yield(Letter{}, err)
 				return

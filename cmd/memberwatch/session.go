@@ -19,9 +19,9 @@ import (
 	"github.com/memberwatch/memberwatch/internal/settings"
 )
 
-// customer is what somebody has who uses the service from outside: a connection
+// session is what somebody has who uses the service from outside: a connection
 // to NATS, and the public contract.
-type customer struct {
+type session struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	subjects events.Subjects
@@ -51,16 +51,16 @@ func (p *program) busConfig(ctx context.Context) (bus.Config, error) {
 	return c, wrongSettings(problems)
 }
 
-// customer connects to the NATS that the environment names. It must be closed.
-func (p *program) customer(ctx context.Context) (*customer, error) {
+// session connects to the NATS that the environment names. It must be closed.
+func (p *program) session(ctx context.Context) (*session, error) {
 	c, err := p.busConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return connectCustomer(ctx, c, slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+	return connectSession(ctx, c, slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 }
 
-func connectCustomer(ctx context.Context, c bus.Config, log *slog.Logger, more ...nats.Option) (*customer, error) {
+func connectSession(ctx context.Context, c bus.Config, log *slog.Logger, more ...nats.Option) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	subjects, err := events.NewSubjects(c.SubjectPrefix)
@@ -78,13 +78,13 @@ func connectCustomer(ctx context.Context, c bus.Config, log *slog.Logger, more .
 		nc.Close()
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
-	return &customer{nc, js, subjects}, nil
+	return &session{nc, js, subjects}, nil
 }
 
-func (c *customer) close() { c.nc.Close() }
+func (c *session) close() { c.nc.Close() }
 
 // send publishes a command and returns its sequence in the command stream.
-func (c *customer) send(ctx context.Context, cmd events.Command) (uint64, error) {
+func (c *session) send(ctx context.Context, cmd events.Command) (uint64, error) {
 	body, err := json.Marshal(cmd)
 	if err != nil {
 		return 0, fmt.Errorf("encoding command: %w", err)
@@ -99,7 +99,7 @@ func (c *customer) send(ctx context.Context, cmd events.Command) (uint64, error)
 }
 
 // explain adds what to look at when a stream that the service makes is not there.
-func (c *customer) explain(stream string, err error) error {
+func (c *session) explain(stream string, err error) error {
 	if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders) {
 		return fmt.Errorf("%w: there is no stream %s; has the service run here, with this SUBJECT_PREFIX?", err, stream)
 	}
@@ -116,7 +116,7 @@ type window struct {
 
 // read yields the messages in w, in stream order. An error ends it. When the end
 // is that of ctx it ends without one.
-func (c *customer) read(ctx context.Context, w window) iter.Seq2[jetstream.Msg, error] {
+func (c *session) read(ctx context.Context, w window) iter.Seq2[jetstream.Msg, error] {
 	return func(yield func(jetstream.Msg, error) bool) {
 		if err := c.each(ctx, w, func(m jetstream.Msg) bool { return yield(m, nil) }); err != nil {
 			yield(nil, fmt.Errorf("reading stream %s: %w", w.stream, c.explain(w.stream, err)))
@@ -125,7 +125,7 @@ func (c *customer) read(ctx context.Context, w window) iter.Seq2[jetstream.Msg, 
 }
 
 // each calls f with the messages in w until it returns false.
-func (c *customer) each(ctx context.Context, w window, f func(jetstream.Msg) bool) error {
+func (c *session) each(ctx context.Context, w window, f func(jetstream.Msg) bool) error {
 	asking, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	how := jetstream.OrderedConsumerConfig{FilterSubjects: w.filters}
@@ -205,7 +205,7 @@ var errUnknownIDs = errors.New("these ids are not known")
 
 // key finds the guids of a member. Guids stand for themselves; for a partner's
 // own ids the service keeps what they meant when it was first asked.
-func (c *customer) key(ctx context.Context, user, member string) (events.Key, error) {
+func (c *session) key(ctx context.Context, user, member string) (events.Key, error) {
 	if events.IsUserGUID(user) && events.IsMemberGUID(member) {
 		return events.NewKey(user, member)
 	}

@@ -8,34 +8,34 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// hand is the set of messages that were fetched and not yet settled. While a
+// inProgress is the set of messages that were fetched and not yet settled. While a
 // message is in it the server is told, often enough, that it is being worked
 // on: it may wait long for its member's turn.
-type hand struct {
+type inProgress struct {
 	every    time.Duration
 	mu       sync.Mutex
 	messages map[*nats.Msg]struct{}
 }
 
-func newHand(every time.Duration) *hand {
-	return &hand{every: every, messages: make(map[*nats.Msg]struct{})}
+func newInProgress(every time.Duration) *inProgress {
+	return &inProgress{every: every, messages: make(map[*nats.Msg]struct{})}
 }
 
-func (h *hand) take(m *nats.Msg) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.messages[m] = struct{}{}
+func (p *inProgress) take(m *nats.Msg) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.messages[m] = struct{}{}
 }
 
-func (h *hand) release(m *nats.Msg) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.messages, m)
+func (p *inProgress) release(m *nats.Msg) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.messages, m)
 }
 
 // run keeps the messages alive until ctx ends.
-func (h *hand) run(ctx context.Context) {
-	t := time.NewTicker(h.every)
+func (p *inProgress) run(ctx context.Context) {
+	t := time.NewTicker(p.every)
 	defer t.Stop()
 	for {
 		select {
@@ -43,12 +43,12 @@ func (h *hand) run(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		h.mu.Lock()
-		now := make([]*nats.Msg, 0, len(h.messages))
-		for m := range h.messages {
+		p.mu.Lock()
+		now := make([]*nats.Msg, 0, len(p.messages))
+		for m := range p.messages {
 			now = append(now, m)
 		}
-		h.mu.Unlock()
+		p.mu.Unlock()
 		for _, m := range now {
 			// A sign of life that is lost costs at worst a redelivery, which is harmless;
 			// one for a message settled this instant is ignored.

@@ -22,8 +22,8 @@ const (
 	RoleOperator Role = "operator" // the commands for people
 )
 
-// Right is something that a role does on NATS.
-type Right struct {
+// Permission is something that a role does on NATS.
+type Permission struct {
 	Verb    string // publish or subscribe
 	Subject string // an example: what has to be allowed may be a wildcard around it
 	For     string // what fails without it
@@ -32,7 +32,7 @@ type Right struct {
 	header nats.Header
 }
 
-func (r Right) String() string { return r.Verb + " " + r.Subject + " (" + r.For + ")" }
+func (r Permission) String() string { return r.Verb + " " + r.Subject + " (" + r.For + ")" }
 
 // Inbox is where answers to a role's requests come. Without the right to listen
 // there it can ask nothing.
@@ -43,9 +43,9 @@ func Inbox(role Role) string {
 	return "_INBOX_memberwatch"
 }
 
-// InboxRight is that right.
-func InboxRight(role Role) Right {
-	return Right{"subscribe", Inbox(role) + "." + probe + ".*", "getting answers", "", nil}
+// InboxPermission is that right.
+func InboxPermission(role Role) Permission {
+	return Permission{"subscribe", Inbox(role) + "." + probe + ".*", "getting answers", "", nil}
 }
 
 // probe stands for ids in subjects that are only tried. No guid of MX looks like it.
@@ -57,15 +57,15 @@ func harmless() nats.Header {
 	return nats.Header{jetstream.ExpectedStreamHeader: {"none-" + probe}}
 }
 
-// Rights are what a role needs, with c, to do its work; webhooks tells whether
+// Permissions are what a role needs, with c, to do its work; webhooks tells whether
 // MX's webhooks are taken.
-func Rights(role Role, c *Config, s events.Subjects, webhooks bool) []Right {
+func Permissions(role Role, c *Config, s events.Subjects, webhooks bool) []Permission {
 	if role == RoleOperator {
-		return operatorRights(s)
+		return operatorPermissions(s)
 	}
 	p := s.Prefix()
-	all := []Right{
-		InboxRight(role),
+	all := []Permission{
+		InboxPermission(role),
 		{"publish", p + ".events.member." + probe + "." + probe + "." + probe, "events", "", harmless()},
 		{"publish", p + ".oauth.member.oauth_required." + probe + "." + probe, "announcements", "", harmless()},
 		{"publish", p + ".background.at." + causeDeletion + "." + probe + "." + probe, "scheduled reads", "", harmless()},
@@ -78,42 +78,42 @@ func Rights(role Role, c *Config, s events.Subjects, webhooks bool) []Right {
 		{"publish", "$KV." + s.IDBucket() + "." + probe, "partners' ids", "", harmless()},
 	}
 	for _, stream := range []string{s.CommandStream(), s.BackgroundStream(), s.EventStream(), s.OAuthStream(), s.DeadLetterStream(), "KV_" + s.IDBucket()} {
-		all = append(all, Right{"publish", "$JS.API.STREAM.INFO." + stream, "checking the topology", "", nil})
+		all = append(all, Permission{"publish", "$JS.API.STREAM.INFO." + stream, "checking the topology", "", nil})
 	}
 	for _, c := range consumers(c, s) {
 		name := c.stream + "." + c.config.Durable
 		all = append(all,
-			Right{"publish", "$JS.API.CONSUMER.INFO." + name, "taking messages", "", nil},
-			Right{"publish", "$JS.API.CONSUMER.MSG.NEXT." + name, "taking messages", "{", nil}, // no JSON: refused
-			Right{"publish", "$JS.ACK." + name + "." + probe, "settling messages", "", nil},    // names no message
+			Permission{"publish", "$JS.API.CONSUMER.INFO." + name, "taking messages", "", nil},
+			Permission{"publish", "$JS.API.CONSUMER.MSG.NEXT." + name, "taking messages", "{", nil}, // no JSON: refused
+			Permission{"publish", "$JS.ACK." + name + "." + probe, "settling messages", "", nil},    // names no message
 		)
 	}
 	if webhooks {
-		all = append(all, Right{"publish", s.Refresh(), "webhooks", "", harmless()})
+		all = append(all, Permission{"publish", s.Refresh(), "webhooks", "", harmless()})
 	}
 	for _, verb := range []string{"PING", "INFO", "STATS"} {
 		for _, name := range []string{"", ".memberwatch", ".memberwatch." + probe} {
-			all = append(all, Right{"subscribe", "$SRV." + verb + name, "being found by NATS' tools", "", nil})
+			all = append(all, Permission{"subscribe", "$SRV." + verb + name, "being found by NATS' tools", "", nil})
 		}
 	}
 	nothing := `{"last_by_subj":"` + probe + `"}`
 	return append(all,
-		Right{"publish", "$JS.API.STREAM.MSG.GET." + s.EventStream(), "reading states", nothing, nil},
-		Right{"publish", "$JS.API.STREAM.MSG.GET." + s.OAuthStream(), "announcing once", nothing, nil},
-		Right{"publish", "$JS.API.STREAM.MSG.GET." + s.BackgroundStream(), "confirming deletions", nothing, nil},
-		Right{"publish", "$JS.API.STREAM.PURGE." + s.BackgroundStream(), "taking suspicions back", `{"filter":"` + probe + `"}`, nil},
-		Right{"publish", "$JS.API.STREAM.MSG.DELETE." + s.BackgroundStream(), "taking suspicions back", "{", nil},
-		Right{"publish", "$JS.API.DIRECT.GET.KV_" + s.IDBucket() + ".$KV." + s.IDBucket() + "." + probe, "partners' ids", "", nil},
-		Right{"subscribe", p + ".background.at." + causeDeletion + ".*.*", "confirming deletions", "", nil},
-		Right{"subscribe", s.API(events.APIRefresh), "requests", "", nil},
-		Right{"subscribe", s.API(events.APIGet), "requests", "", nil},
-		Right{"subscribe", s.API(events.APIOAuthURI), "requests", "", nil},
+		Permission{"publish", "$JS.API.STREAM.MSG.GET." + s.EventStream(), "reading states", nothing, nil},
+		Permission{"publish", "$JS.API.STREAM.MSG.GET." + s.OAuthStream(), "announcing once", nothing, nil},
+		Permission{"publish", "$JS.API.STREAM.MSG.GET." + s.BackgroundStream(), "confirming deletions", nothing, nil},
+		Permission{"publish", "$JS.API.STREAM.PURGE." + s.BackgroundStream(), "taking suspicions back", `{"filter":"` + probe + `"}`, nil},
+		Permission{"publish", "$JS.API.STREAM.MSG.DELETE." + s.BackgroundStream(), "taking suspicions back", "{", nil},
+		Permission{"publish", "$JS.API.DIRECT.GET.KV_" + s.IDBucket() + ".$KV." + s.IDBucket() + "." + probe, "partners' ids", "", nil},
+		Permission{"subscribe", p + ".background.at." + causeDeletion + ".*.*", "confirming deletions", "", nil},
+		Permission{"subscribe", s.API(events.APIRefresh), "requests", "", nil},
+		Permission{"subscribe", s.API(events.APIGet), "requests", "", nil},
+		Permission{"subscribe", s.API(events.APIOAuthURI), "requests", "", nil},
 	)
 }
 
-func operatorRights(s events.Subjects) []Right {
-	all := []Right{
-		InboxRight(RoleOperator),
+func operatorPermissions(s events.Subjects) []Permission {
+	all := []Permission{
+		InboxPermission(RoleOperator),
 		{"publish", s.Refresh(), "refresh, deadletters retry", "", harmless()},
 		{"publish", s.Prefix() + ".background.chain.sweep", "sweep", "", harmless()},
 		{"publish", s.Prefix() + ".background.due." + chainUser + ".sweep", "sweep", "", harmless()},
@@ -126,25 +126,27 @@ func operatorRights(s events.Subjects) []Right {
 			"STREAM.INFO.": "topology", "STREAM.MSG.GET.": "doctor, forget", "STREAM.MSG.DELETE.": "deadletters, forget",
 			"STREAM.PURGE.": "deadletters, forget", "CONSUMER.CREATE.": "events, deadletters",
 		} {
-			all = append(all, Right{"publish", "$JS.API." + verb + stream, why, "{", nil})
+			all = append(all, Permission{"publish", "$JS.API." + verb + stream, why, "{", nil})
 		}
 	}
-	slices.SortFunc(all, func(a, b Right) int { return strings.Compare(a.Subject, b.Subject) })
+	slices.SortFunc(all, func(a, b Permission) int { return strings.Compare(a.Subject, b.Subject) })
 	return all
 }
 
 // CheckServer refuses a version of nats-server that lacks what the topology needs.
 func CheckServer(version string) error { return checkServer(version) }
 
-// AccountRight is the right to ask for the limits of the account. No role needs
+// AccountPermission is the right to ask for the limits of the account. No role needs
 // it to do its work.
-func AccountRight() Right { return Right{"publish", "$JS.API.INFO", "the account's limits", "", nil} }
+func AccountPermission() Permission {
+	return Permission{"publish", "$JS.API.INFO", "the account's limits", "", nil}
+}
 
-// WithoutAccountRight returns rights without that one, and whether it was not among them.
-func WithoutAccountRight(refused []Right) ([]Right, bool) {
+// WithoutAccountPermission returns rights without that one, and whether it was not among them.
+func WithoutAccountPermission(refused []Permission) ([]Permission, bool) {
 	n := len(refused)
-	subject := AccountRight().Subject
-	refused = slices.DeleteFunc(refused, func(r Right) bool { return r.Subject == subject })
+	subject := AccountPermission().Subject
+	refused = slices.DeleteFunc(refused, func(r Permission) bool { return r.Subject == subject })
 	return refused, len(refused) == n
 }
 
@@ -153,10 +155,10 @@ func WithoutAccountRight(refused []Right) ([]Right, bool) {
 // be answered asks for nothing, and a subscription ends at once.
 //
 // The connection's last error is used, so nobody else may use the connection.
-func Refused(ctx context.Context, nc *nats.Conn, rights []Right) ([]Right, error) {
+func Refused(ctx context.Context, nc *nats.Conn, rights []Permission) ([]Permission, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*askTimeout)
 	defer cancel()
-	var refused []Right
+	var refused []Permission
 	for _, r := range rights {
 		if err := r.try(ctx, nc); err != nil {
 			return nil, fmt.Errorf("trying to %s: %w", r, err)
@@ -169,7 +171,7 @@ func Refused(ctx context.Context, nc *nats.Conn, rights []Right) ([]Right, error
 	return refused, nil
 }
 
-func (r *Right) try(ctx context.Context, nc *nats.Conn) error {
+func (r *Permission) try(ctx context.Context, nc *nats.Conn) error {
 	if r.Verb == "subscribe" {
 		sub, err := nc.Subscribe(r.Subject, func(*nats.Msg) {})
 		if err != nil {
@@ -188,7 +190,7 @@ const minPayload = 512 << 10
 
 // Shortages says which limits of the server and of the account are too tight for
 // the topology. steps is what Plan says is missing.
-func Shortages(nc *nats.Conn, account *jetstream.AccountInfo, c *Config, steps []Step) []string {
+func Shortages(nc *nats.Conn, account *jetstream.AccountInfo, c *Config, steps []Difference) []string {
 	var short []string
 	say := func(format string, args ...any) { short = append(short, fmt.Sprintf(format, args...)) }
 	if got := nc.MaxPayload(); got < minPayload {

@@ -37,10 +37,10 @@ func TestTracesAreFoundInEveryFormOfACommand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := subjects(t)
-			if got := newWanted(s, one).in(tc.subject, tc.header, []byte(tc.body)); got != tc.ofOne {
+			if got := newMatcher(s, one).inMessage(tc.subject, tc.header, []byte(tc.body)); got != tc.ofOne {
 				t.Errorf("of the member: %t, want %t", got, tc.ofOne)
 			}
-			if got := newWanted(s, all).in(tc.subject, tc.header, []byte(tc.body)); got != tc.ofAll {
+			if got := newMatcher(s, all).inMessage(tc.subject, tc.header, []byte(tc.body)); got != tc.ofAll {
 				t.Errorf("of the user: %t, want %t", got, tc.ofAll)
 			}
 		})
