@@ -78,8 +78,8 @@ func TestStatesGuardTheirWrites(t *testing.T) {
 		if _, seq, err := s.Last(t.Context(), k); seq != 0 || err != nil {
 			t.Errorf("a member without events: sequence %d, %v", seq, err)
 		}
-		if seq, err := s.LastSequence(t.Context(), k); seq != 0 || err != nil {
-			t.Errorf("a member without events: sequence %d, %v", seq, err)
+		if id, seq, err := s.LastID(t.Context(), k); id != "" || seq != 0 || err != nil {
+			t.Errorf("a member without events: id %q, sequence %d, %v", id, seq, err)
 		}
 		first, err := s.Append(t.Context(), event(t, k, 1), 0)
 		if err != nil {
@@ -181,11 +181,28 @@ func TestReadsNeverMissAWriteThatWasAcknowledged(t *testing.T) {
 	var last uint64
 	for n := range uint64(300) {
 		var err error
-		if last, err = writer.Append(t.Context(), event(t, k, n+1), last); err != nil {
+		e := event(t, k, n+1)
+		if last, err = writer.Append(t.Context(), e, last); err != nil {
 			t.Fatal(err)
 		}
-		if seq, err := reader.LastSequence(t.Context(), k); err != nil || seq != last {
-			t.Fatalf("last sequence %d, %v; %d was acknowledged", seq, err, last)
+		if id, seq, err := reader.LastID(t.Context(), k); err != nil || seq != last || id != e.ID {
+			t.Fatalf("last is %s at %d, %v; %s at %d was acknowledged", id, seq, err, e.ID, last)
+		}
+	}
+}
+
+func TestTheIDOfTheLastEventIsReadHoweverTheEventIsWritten(t *testing.T) {
+	t.Parallel()
+	h, k := newHouse(t, good()), key(t, "MBR-1")
+	long := strings.Repeat("x", 200)
+	for n, body := range []string{
+		`{"specversion":"1.0","id":"plain"}`, `{"id":"first"}`, `{"specversion":"1.0","id":"` + long + `"}`,
+		`{"specversion":"1.0","id":"a\u0062c"}`, `{"specversion":"1.0","id":7}`, `no event`,
+	} {
+		want := []string{"plain", "first", long, "abc", "", ""}[n]
+		h.publish(h.subjects.Event(events.TypeConnected, k), body, nil)
+		if id, seq, err := h.States().LastID(t.Context(), k); id != want || seq != uint64(n+1) || err != nil {
+			t.Errorf("%s: id %q at %d, %v; want %q", body, id, seq, err, want)
 		}
 	}
 }

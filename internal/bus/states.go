@@ -64,22 +64,34 @@ func (s *States) Last(ctx context.Context, k events.Key) (events.Event, uint64, 
 	return e, seq, nil
 }
 
-// LastSequence implements refresh.States.
-func (s *States) LastSequence(ctx context.Context, k events.Key) (uint64, error) {
+// LastID implements refresh.States.
+func (s *States) LastID(ctx context.Context, k events.Key) (string, uint64, error) {
 	answer, err := s.ask(ctx, k)
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
 	if seq, ok := sequenceIn(answer); ok {
-		return seq, nil
+		if id, ok := idIn(answer); ok {
+			return id, seq, nil
+		}
 	}
 	var m lastMessage
 	if err := json.Unmarshal(answer, &m); err != nil {
-		return 0, fmt.Errorf("decoding answer: %w", err)
+		return "", 0, fmt.Errorf("decoding answer: %w", err)
 	}
-	_, err = m.Error.notFound()
-	return m.Message.Sequence, err
+	if done, err := m.Error.notFound(); done {
+		return "", 0, err
+	}
+	var e struct {
+		ID string `json:"id"`
+	}
+	_ = json.Unmarshal(m.Message.Data, &e) // What is no event has no id, and is nobody's last.
+	return e.ID, m.Message.Sequence, nil
 }
+
+// Epoch implements refresh.States. The client counts a connection before anything
+// is sent over it.
+func (s *States) Epoch() uint64 { return s.nc.Stats().Reconnects }
 
 // Some implements refresh.States.
 func (s *States) Some(ctx context.Context, n uint64) ([]events.Key, error) {
@@ -101,6 +113,20 @@ func sequenceIn(answer []byte) (seq uint64, ok bool) {
 	}
 	seq, err := strconv.ParseUint(string(rest[:n]), 10, 64)
 	return seq, err == nil
+}
+
+// idIn finds the id of the event in an answer, as sequenceIn does, if it was encoded
+// here: then its front is known.
+func idIn(answer []byte) (id string, ok bool) {
+	const front, most = `{"specversion":"1.0","id":"`, 120 // divides by 3: the base64 ends with a whole byte
+	_, data, _ := bytes.Cut(answer, []byte(`"data":"`))
+	var room [most]byte
+	n, err := base64.StdEncoding.Decode(room[:], data[:min(len(data), most/3*4)])
+	if err != nil || !bytes.HasPrefix(room[:n], []byte(front)) {
+		return "", false
+	}
+	text, _, ok := bytes.Cut(room[len(front):n], []byte{'"'})
+	return string(text), ok && !bytes.ContainsRune(text, '\\')
 }
 
 // storedIn finds the sequence and the data in an answer, as sequenceIn does: for

@@ -63,7 +63,7 @@ func (c *cycle) announce(ctx context.Context, last *known, uri mx.URI) error {
 func (c *cycle) announced(last *known) {
 	c.refusals.forget(last.unannounced.ID)
 	last.unannounced = nil
-	c.memory.remember(c.key, last)
+	c.memory.remember(c.key, c.epoch, last)
 }
 
 // fetchURI asks MX for a URI to send the user to, for the announcement of an event.

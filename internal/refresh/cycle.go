@@ -27,6 +27,7 @@ type cycle struct {
 	call     *call
 	turn     *turn
 	key      events.Key
+	epoch    uint64    // of the stream, in which the member's last event was recalled
 	revision uint64    // of the member's last event as it was recalled, or stored, last; 0: none
 	serving  []*Job    // jobs that the read under way, or the last one, serves
 	wishing  []*Job    // jobs that wait for MX to aggregate first, if the read under way shows that it has to
@@ -208,7 +209,8 @@ func (c *cycle) gather() {
 
 // recall is step 2: the member's last event, from memory or the stream's leader.
 func (c *cycle) recall(ctx context.Context, last *known) error {
-	if c.memory.recall(c.key, last) {
+	c.epoch = c.States.Epoch()
+	if c.memory.recall(c.key, c.epoch, last) {
 		c.metrics.fromMemory.Inc()
 		return nil
 	}
@@ -217,7 +219,7 @@ func (c *cycle) recall(ctx context.Context, last *known) error {
 	if *last, err = c.load(ctx); err != nil {
 		return err
 	}
-	c.memory.remember(c.key, last)
+	c.memory.remember(c.key, c.epoch, last)
 	return nil
 }
 
@@ -294,20 +296,37 @@ func (c *cycle) concludeUnchanged(ctx context.Context, last *known, why member.T
 // what one certain event says, and that event is the state at hand; should it
 // have been overtaken, the later event has a follow-up of its own.
 func (c *cycle) stillLast(ctx context.Context, last *known) (bool, error) {
-	if slices.ContainsFunc(c.serving, func(j *Job) bool { return j.FollowUpOf == 0 }) {
-		ctx, asked := c.step(ctx, "confirm state")
-		seq, err := c.States.LastSequence(ctx, c.key)
-		asked.done(err)
-		if err != nil {
-			return false, fmt.Errorf("confirming last event: %w", err)
-		}
-		if seq != last.sequence {
-			c.metrics.conflicts.WithLabelValues("read").Inc()
-			c.memory.forget(c.key)
-			return false, nil
-		}
+	if !c.sameEpoch() {
+		return false, nil
 	}
-	return true, nil
+	if !slices.ContainsFunc(c.serving, func(j *Job) bool { return j.FollowUpOf == 0 }) {
+		return true, nil
+	}
+	ctx, asked := c.step(ctx, "confirm state")
+	id, seq, err := c.States.LastID(ctx, c.key)
+	asked.done(err)
+	if err != nil {
+		return false, fmt.Errorf("confirming last event: %w", err)
+	}
+	if id == last.eventID && seq == last.sequence {
+		return true, nil
+	}
+	c.metrics.conflicts.WithLabelValues("read").Inc()
+	c.memory.forget(c.key)
+	if seq <= last.sequence {
+		c.memory.forgetAll() // the stream has lost events, perhaps of others too
+	}
+	return false, nil
+}
+
+// sameEpoch reports whether the member's last event, as it was recalled, is one that
+// the stream still has unless it was overtaken.
+func (c *cycle) sameEpoch() bool {
+	if c.States.Epoch() == c.epoch {
+		return true
+	}
+	c.metrics.conflicts.WithLabelValues("epoch").Inc()
+	return false
 }
 
 // settleConcluded settles the cycle's jobs after a conclusion.
@@ -341,6 +360,9 @@ func (l *lastEvent) madeBefore(j *Job) bool {
 // publish is steps 5 to 7: store the event if last is still the last, announce
 // the need to authorize if it arose, settle.
 func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *events.Data, uri mx.URI) (bool, error) {
+	if !c.sameEpoch() {
+		return false, nil
+	}
 	j, by := c.cause(last)
 	ctx = c.inTraceOf(ctx, j)
 	e := c.event(t, d, by)
@@ -370,7 +392,7 @@ func (c *cycle) publish(ctx context.Context, last *known, t events.Type, d *even
 	c.logPublished(j, e, seq)
 	now := c.knownFrom(e, seq)
 	c.revision = now.state.Revision
-	c.memory.remember(c.key, &now)
+	c.memory.remember(c.key, c.epoch, &now)
 	if now.unannounced != nil {
 		if err := c.announce(ctx, &now, uri); err != nil {
 			return false, err

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -28,6 +29,7 @@ type lastEvent struct {
 
 // memory is a bounded record of members' last events. What it holds may have
 // been overtaken by another process; whoever concludes from it asks the stream.
+// All of it was learned in one epoch of the stream: with the next it is empty.
 //
 // It is made for very many members: each costs one allocation without pointers,
 // which the garbage collector need not look into, and some 60 bytes around it.
@@ -38,6 +40,7 @@ type memory struct {
 	seed maphash.Seed
 
 	mu        sync.Mutex
+	epoch     uint64
 	words     *member.Words
 	slots     []slot
 	index     map[uint64]int32 // of slots, by the hash of the key
@@ -56,11 +59,38 @@ func newMemory(most int) *memory {
 
 func (m *memory) hash(k events.Key) uint64 { return maphash.Comparable(m.seed, k) }
 
+// enter reports whether epoch is still the latest. A later one begins with nothing
+// remembered. m.mu is held.
+func (m *memory) enter(epoch uint64) bool {
+	if epoch > m.epoch {
+		m.epoch = epoch
+		m.clear()
+	}
+	return epoch == m.epoch
+}
+
+// clear forgets everybody. m.mu is held.
+func (m *memory) clear() {
+	clear(m.index)
+	clear(m.slots)
+	m.slots, m.clockHand = m.slots[:0], 0
+}
+
+// forgetAll forgets everybody: the stream is known to have lost events.
+func (m *memory) forgetAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clear()
+}
+
 // recall reads what is remembered of the member into s, if anything is.
-func (m *memory) recall(k events.Key, s *known) (ok bool) {
+func (m *memory) recall(k events.Key, epoch uint64, s *known) (ok bool) {
 	hash := m.hash(k)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.enter(epoch) {
+		return false
+	}
 	i, ok := m.index[hash]
 	if !ok {
 		return false
@@ -69,9 +99,9 @@ func (m *memory) recall(k events.Key, s *known) (ok bool) {
 	return s.unpack(m.slots[i].record, k, m.words)
 }
 
-// remember keeps s, unless something is left to announce: that has to be looked
-// at again, with the whole event.
-func (m *memory) remember(k events.Key, s *known) {
+// remember keeps s, which was learned in epoch, unless something is left to announce:
+// that has to be looked at again, with the whole event.
+func (m *memory) remember(k events.Key, epoch uint64, s *known) {
 	if m.most == 0 {
 		return
 	}
@@ -82,6 +112,9 @@ func (m *memory) remember(k events.Key, s *known) {
 	hash := m.hash(k)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.enter(epoch) {
+		return
+	}
 	b := pack(k, s, m.words)
 	i, ok := m.index[hash]
 	if !ok {
@@ -127,24 +160,32 @@ func (m *memory) forget(k events.Key) {
 }
 
 // others returns up to n members, other than k, that are known to live, from any
-// place: rather of other users and not doubtful than the rest. from, in [0,1), says
-// where to begin.
+// place: rather of other users, and doubtful ones last. from, in [0,1), says where to
+// begin.
 func (m *memory) others(k events.Key, n int, from float64, doubtful func(events.Key) bool) []events.Key {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var good, rest []events.Key
+	var found [3][]events.Key // of other users; of the same; doubtful
 	begin := int(from * float64(len(m.slots)))
 	for i := range m.slots {
 		other, alive := owner(m.slots[(begin+i)%len(m.slots)].record)
+		if !alive || other == k {
+			continue
+		}
+		class := 0
 		switch {
-		case !alive || other == k:
-		case len(good) == n:
-			return good
-		case other.User() != k.User() && !doubtful(other):
-			good = append(good, other)
-		case len(rest) < n:
-			rest = append(rest, other)
+		case doubtful(other):
+			class = 2
+		case other.User() == k.User():
+			class = 1
+		}
+		if len(found[class]) < n {
+			found[class] = append(found[class], other)
+		}
+		if len(found[0]) == n {
+			break
 		}
 	}
-	return append(good, rest[:min(len(rest), n-len(good))]...)
+	all := slices.Concat(found[:]...)
+	return all[:min(len(all), n)]
 }

@@ -22,7 +22,7 @@ func keyNumber(t *testing.T, n int) events.Key {
 // recalled is what m remembers of k; nil if it is nothing.
 func recalled(m *memory, k events.Key) *known {
 	s := new(known)
-	if !m.recall(k, s) {
+	if !m.recall(k, 0, s) {
 		return nil
 	}
 	return s
@@ -34,7 +34,7 @@ func TestMemoryKeepsAsManyMembersAsItMayAndForgetsOnDemand(t *testing.T) {
 	t.Parallel()
 	m := newMemory(2)
 	for n := range 3 {
-		m.remember(keyNumber(t, n), alive(uint64(n+1)))
+		m.remember(keyNumber(t, n), 0, alive(uint64(n+1)))
 	}
 	if recalled(m, keyNumber(t, 0)) != nil {
 		t.Error("the oldest of three is remembered by a memory for two")
@@ -48,11 +48,32 @@ func TestMemoryKeepsAsManyMembersAsItMayAndForgetsOnDemand(t *testing.T) {
 	}
 }
 
-func TestMemoryOfNothing(t *testing.T) {
+func TestMemoryBeginsAnewWithAnEpoch(t *testing.T) {
+	t.Parallel()
+	m := newMemory(2)
+	for n := range 3 {
+		m.remember(keyNumber(t, n), 7, alive(1))
+	}
+	if m.recall(keyNumber(t, 2), 8, new(known)) || m.size() != 0 {
+		t.Error("remembered something of an earlier epoch")
+	}
+	m.remember(keyNumber(t, 0), 7, alive(1)) // learned before
+	if m.recall(keyNumber(t, 0), 8, new(known)) || m.recall(keyNumber(t, 0), 7, new(known)) {
+		t.Error("took in something of an earlier epoch")
+	}
+	for n := range 3 {
+		m.remember(keyNumber(t, n), 8, alive(2))
+	}
+	if m.size() != 2 || !m.recall(keyNumber(t, 2), 8, new(known)) {
+		t.Errorf("%d remembered in the new epoch; want 2", m.size())
+	}
+}
+
+func TestMemoryOfSizeZeroRemembersNobody(t *testing.T) {
 	t.Parallel()
 	m := newMemory(0)
 	k := keyNumber(t, 1)
-	m.remember(k, alive(1))
+	m.remember(k, 0, alive(1))
 	m.forget(k)
 	if recalled(m, k) != nil || m.others(keyNumber(t, 2), 3, 0, noneDoubtful) != nil {
 		t.Error("a memory of size 0 remembers")
@@ -74,12 +95,12 @@ func TestMemoryNamesOtherMembersThatLive(t *testing.T) {
 	k, sibling, gone, unseen := key("USR-1", "MBR-1"), key("USR-1", "MBR-2"), key("USR-2", "MBR-3"), key("USR-2", "MBR-4")
 	a, b, c := key("USR-3", "MBR-5"), key("USR-4", "MBR-6"), key("USR-5", "MBR-7")
 	for _, of := range []events.Key{k, sibling, gone, unseen, a, b, c} {
-		m.remember(of, alive(1))
+		m.remember(of, 0, alive(1))
 	}
 	dead := alive(2)
 	dead.state.Deleted = true
-	m.remember(gone, dead)
-	m.remember(unseen, &known{})
+	m.remember(gone, 0, dead)
+	m.remember(unseen, 0, &known{})
 	isB := func(o events.Key) bool { return o == b }
 	for _, w := range []struct {
 		n        int
@@ -104,13 +125,13 @@ func TestMemoryKeepsWhoIsAskedForWhenItIsFull(t *testing.T) {
 	t.Parallel()
 	m := newMemory(3)
 	for n := range 3 {
-		m.remember(keyNumber(t, n), alive(1))
+		m.remember(keyNumber(t, n), 0, alive(1))
 	}
-	m.remember(keyNumber(t, 3), alive(1)) // the first goes, and all others have been passed
+	m.remember(keyNumber(t, 3), 0, alive(1)) // the first goes, and all others have been passed
 	if recalled(m, keyNumber(t, 1)) == nil {
 		t.Fatal("more than one member went for one that came")
 	}
-	m.remember(keyNumber(t, 4), alive(1))
+	m.remember(keyNumber(t, 4), 0, alive(1))
 	if recalled(m, keyNumber(t, 1)) == nil {
 		t.Error("the member that was asked for went")
 	}
@@ -129,7 +150,7 @@ func TestMemoryReturnsAllThatItWasGiven(t *testing.T) {
 			cause: Cause{"c-1", "because", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b"},
 		},
 	}
-	m.remember(k, &want)
+	m.remember(k, 0, &want)
 	if got := recalled(m, k); got == nil || !reflect.DeepEqual(*got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -146,8 +167,8 @@ func TestMemoryDoesNotTakeAnotherMembersRecordForItsOwn(t *testing.T) {
 func TestMemoryDoesNotKeepWhatIsLeftToAnnounce(t *testing.T) {
 	t.Parallel()
 	m, k := newMemory(10), keyNumber(t, 1)
-	m.remember(k, alive(1))
-	m.remember(k, &known{state: core.State{Revision: 2}, lastEvent: lastEvent{unannounced: new(events.Event)}})
+	m.remember(k, 0, alive(1))
+	m.remember(k, 0, &known{state: core.State{Revision: 2}, lastEvent: lastEvent{unannounced: new(events.Event)}})
 	if recalled(m, k) != nil {
 		t.Error("a state is remembered whose announcement is due")
 	}

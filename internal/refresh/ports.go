@@ -41,8 +41,13 @@ type States interface {
 	// Last returns the member's last event and its stream sequence; 0 when the
 	// member has none. ErrUnreadable comes with the sequence.
 	Last(ctx context.Context, k events.Key) (events.Event, uint64, error)
-	// LastSequence returns the stream sequence of the member's last event, or 0.
-	LastSequence(ctx context.Context, k events.Key) (uint64, error)
+	// LastID returns the id of the member's last event and its stream sequence; "" and
+	// 0 when the member has none. A sequence alone is no name: after a loss of power,
+	// or restored from a copy, a stream gives its latest ones to other events.
+	LastID(ctx context.Context, k events.Key) (id string, seq uint64, err error)
+	// Epoch grows whenever the stream may have lost its latest events unnoticed: when
+	// the connection to NATS was lost. What was recalled before counts no more.
+	Epoch() uint64
 	// Some returns a few members from all over the stream, n at most, each once.
 	Some(ctx context.Context, n uint64) ([]events.Key, error)
 	// Append stores e durably if the member's last sequence is still after, and

@@ -97,8 +97,9 @@ func (p actorPorts) Last(ctx context.Context, k events.Key) (events.Event, uint6
 }
 
 // LastSequence implements refresh.States.
-func (p actorPorts) LastSequence(ctx context.Context, k events.Key) (uint64, error) {
-	return pass(p.a, step{name: "confirm"}, errFault, errFault, func() (uint64, error) { return p.States.LastSequence(ctx, k) })
+func (p actorPorts) LastID(ctx context.Context, k events.Key) (string, uint64, error) {
+	last, err := pass(p.a, step{name: "confirm"}, errFault, errFault, func() (lastID, error) { return lastIDOf(ctx, p.States, k) })
+	return last.id, last.seq, err
 }
 
 // Append implements refresh.States.

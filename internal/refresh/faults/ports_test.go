@@ -41,8 +41,20 @@ func (s trappedStates) Last(ctx context.Context, k events.Key) (events.Event, ui
 	return l.event, l.sequence, err
 }
 
-func (s trappedStates) LastSequence(ctx context.Context, k events.Key) (uint64, error) {
-	return call(s.trap, confirm, busFailures(), func() (uint64, error) { return s.States.LastSequence(ctx, k) })
+// lastID is an answer of LastID.
+type lastID struct {
+	id  string
+	seq uint64
+}
+
+func lastIDOf(ctx context.Context, s refresh.States, k events.Key) (lastID, error) {
+	id, seq, err := s.LastID(ctx, k)
+	return lastID{id, seq}, err
+}
+
+func (s trappedStates) LastID(ctx context.Context, k events.Key) (string, uint64, error) {
+	last, err := call(s.trap, confirm, busFailures(), func() (lastID, error) { return lastIDOf(ctx, s.States, k) })
+	return last.id, last.seq, err
 }
 
 func (s trappedStates) Append(ctx context.Context, e *events.Event, after uint64) (uint64, error) {
