@@ -87,21 +87,20 @@ func (c *cycle) confirmation(ctx context.Context) (*Confirmation, error) {
 // member's end: MX must have answered some other member well since the first
 // 404 and within evidenceAge, and only so many may go at a time. Evidence that
 // comes after the 404 says nothing of it, for MX may have recovered in between:
-// the member has to be read again. Where nobody else is known to be asked, any
-// good answer within evidenceAge is evidence.
+// the member has to be read again. Where hardly anybody else is known who could be
+// asked, any good answer within evidenceAge is evidence.
 func (c *cycle) believe(ctx context.Context, confirms *Confirmation, evidence time.Time) (again bool, err error) {
 	recent := func(ok time.Time) bool { return c.now().Sub(ok) < evidenceAge }
 	evident := func(ok time.Time) bool { return ok.After(confirms.FirstAt) && recent(ok) }
 	if !evident(evidence) {
-		alone, err := c.seekEvidence(ctx)
+		few, err := c.seekEvidence(ctx)
 		switch {
 		case err != nil:
 			return false, err
-		case alone && recent(evidence):
-		case !evident(c.desk.lastOK()):
-			return false, fmt.Errorf("%w: MX has answered no member's read well since this one got 404; check host and key", errHeld)
-		default:
+		case evident(c.desk.lastOK()):
 			return true, nil
+		case !few || !recent(evidence):
+			return false, fmt.Errorf("%w: MX has answered no member's read well since this one got 404; check host and key", errHeld)
 		}
 	}
 	if !c.deletions.allow(c.now()) {
@@ -111,40 +110,60 @@ func (c *cycle) believe(ctx context.Context, confirms *Confirmation, evidence ti
 }
 
 // seekEvidence asks MX for other members, rather than wait until somebody does,
-// until one is answered well. It reports whether none is known.
-func (c *cycle) seekEvidence(ctx context.Context) (alone bool, err error) {
-	others := c.memory.others(c.key, witnessesOfADeletion, c.jitter(), c.Confirmations.Pending)
-	if len(others) == 0 {
-		if others, err = c.strangers(ctx); err != nil {
+// until one is answered: first such as are remembered, then some of the event stream.
+// Those that are in doubt themselves are no evidence. It reports whether there are so
+// few others that all of them may have gone with this one, as a user's members do.
+func (c *cycle) seekEvidence(ctx context.Context) (few bool, err error) {
+	met := make(map[events.Key]struct{})
+	for _, find := range []func(context.Context) ([]events.Key, error){c.remembered, c.strangers} {
+		others, err := find(ctx)
+		if err != nil {
 			return false, fmt.Errorf("%w: looking for other members to read: %w", errHeld, err)
 		}
-	}
-	for _, k := range others {
-		if err := c.call.begin(ctx); err != nil {
-			return false, fmt.Errorf("%w: reading other members: %w", errHeld, err)
+		asked := 0
+		for _, k := range others {
+			if _, again := met[k]; again {
+				continue
+			}
+			met[k] = struct{}{}
+			if asked == witnessesOfADeletion || c.Confirmations.Pending(k) {
+				continue
+			}
+			asked++
+			if err := c.call.begin(ctx); err != nil {
+				return false, fmt.Errorf("%w: reading other members: %w", errHeld, err)
+			}
+			if !c.missing(ctx, k) {
+				return false, nil
+			}
 		}
-		if !c.missing(ctx, k) {
-			break
-		}
 	}
-	return len(others) == 0, nil
+	return len(met) <= witnessesOfADeletion, nil
 }
 
-// strangers are some other members of the event stream that live, for a process that
-// remembers none, as after a restart.
+// remembered are some other members that are remembered to live.
+func (c *cycle) remembered(context.Context) ([]events.Key, error) {
+	return c.memory.others(c.key, 2*witnessesOfADeletion, c.jitter(), c.Confirmations.Pending), nil
+}
+
+// strangers are some other members of the event stream that live: a process remembers
+// few after a restart, and those may be the ones that are gone.
 func (c *cycle) strangers(ctx context.Context) ([]events.Key, error) {
-	some, err := c.States.Some(ctx, 2*witnessesOfADeletion)
+	some, err := c.States.Some(ctx, 4*witnessesOfADeletion)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // The caller says what it was for.
 	}
 	var others []events.Key
 	for _, k := range some {
+		if k == c.key {
+			continue
+		}
 		last, seq, err := c.States.Last(ctx, k)
 		switch {
 		case errors.Is(err, ErrUnreadable): // whether it lives
 		case err != nil:
 			return nil, err //nolint:wrapcheck // As above.
-		case k != c.key && seq != 0 && !last.Data.Deleted && len(others) < witnessesOfADeletion:
+		case seq != 0 && !last.Data.Deleted:
 			others = append(others, k)
 		}
 	}
