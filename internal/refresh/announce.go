@@ -47,16 +47,28 @@ func (c *cycle) announce(ctx context.Context, last *known, uri mx.URI) error {
 			return err
 		}
 	}
-	a := last.unannounced.Announcement(given)
-	ctx, sent := c.publishing(ctx, &a)
-	err := c.Announcements.Announce(ctx, a)
-	sent.done(err)
+	err := c.tell(ctx, last, given)
+	if errors.Is(err, ErrTooLarge) && given != "" {
+		c.Log.Warn("an announcement is too large for NATS with its URI, and goes without; raise max_payload",
+			"member", c.key.Member(), "uri_bytes", len(given), "error", err)
+		given = ""
+		err = c.tell(ctx, last, given)
+	}
 	if err != nil {
 		return fmt.Errorf("announcing: %w", err)
 	}
 	c.metrics.announced(given != "")
 	c.announced(last)
 	return nil
+}
+
+// tell publishes the announcement with the URI given, or without one.
+func (c *cycle) tell(ctx context.Context, last *known, given string) error {
+	a := last.unannounced.Announcement(given)
+	ctx, sent := c.publishing(ctx, &a)
+	err := c.Announcements.Announce(ctx, a)
+	sent.done(err)
+	return err //nolint:wrapcheck // announce does.
 }
 
 // announced remembers that nothing is left to announce.

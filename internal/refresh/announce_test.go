@@ -172,6 +172,24 @@ func (u *uris) OAuthWindowURI(ctx context.Context, _, _ string, _ mx.OAuthOption
 	return u.give(ctx)
 }
 
+func TestANeedIsAnnouncedWithoutAURIThatHasNoRoomInNATS(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{})
+	small := r.StreamInfo(r.Subjects.OAuthStream()).Config
+	small.MaxMsgSize = 4096
+	if _, err := r.JS.UpdateStream(t.Context(), small); err != nil {
+		t.Fatal(err)
+	}
+	k := r.AddMember(mxsim.Patch{"is_oauth": true, "connection_status": "PENDING", "oauth_window_uri": "https://oauth.example/" + strings.Repeat("x", 4096)})
+	if got := r.Refresh(k); got.Outcome != events.OutcomeChanged {
+		t.Errorf("outcome %s (%s)", got.Outcome, got.Reason)
+	}
+	wantTypes(t, r, k, events.TypePending)
+	if all := r.Announcements(k); len(all) != 1 || all[0].Data.OAuthWindowURI != "" {
+		t.Errorf("announcements %+v; want one without URI", all)
+	}
+}
+
 func TestACallThatWasGivenUpIsNoRefusalOfAURI(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int32

@@ -62,8 +62,9 @@ var (
 	errPanicked  = errors.New("handling panicked")
 )
 
-// Delays after which a job comes again. Each grows by two with every delivery,
-// up to its bound, and is spread by ±20 %.
+// Delays after which a job comes again. Each doubles with every delivery, that of a
+// member which fails alone with every such failure, up to its bound, and is spread by
+// ±20 %.
 const (
 	outageDelay    = 500 * time.Millisecond // MX is down or refuses us: fetching has stopped, so few are handed back
 	outageDelayMax = 30 * time.Second
@@ -74,7 +75,7 @@ const (
 	heldDelay      = 5 * time.Second // a deletion that waits for evidence: every time for a minute, then less and less often
 	heldDelayMax   = 5 * time.Minute
 	heldAtFirst    = 12 // deliveries of the first minute
-	maxPanics      = 3  // deliveries after which a job that crashes us is dead
+	maxPanics      = 3  // panics after which a job that crashes us is dead
 )
 
 // dispose is the table of what becomes of a job whose cycle ended with err. It
@@ -88,10 +89,11 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 	case errors.Is(err, ErrUnreadable):
 		return Verdict{Disposition: Dead, Category: events.CategoryStateUnreadable, Reason: err.Error()}
 	case errors.Is(err, errPanicked):
-		if j.Deliveries >= maxPanics {
+		n := s.budget.panicked(j.Ref)
+		if n >= maxPanics {
 			return Verdict{Disposition: Dead, Category: events.CategoryPanicked, Reason: err.Error()}
 		}
-		return retry(grow(busDelay, busDelayMax))
+		return retry(s.spread(busDelay, busDelayMax, uint64(n))) //nolint:gosec // Below maxPanics.
 	case errors.Is(err, errHeld):
 		return retry(s.spread(heldFor(j.Deliveries), heldDelayMax, 1))
 	case errors.Is(err, errSuspended), errors.Is(err, errCrowded):
@@ -125,18 +127,18 @@ func heldFor(deliveries uint64) time.Duration {
 
 // blameMember has a job tried again until its own failures have used up the budget.
 func (s *Service) blameMember(j *Job, err error) Verdict {
-	delay := s.spread(memberDelay, memberDelayMax, j.Deliveries)
-	if s.budget.spend(j.Ref, s.now(), delay) > s.cfg.CommandBudget {
+	delay, spent := s.budget.spend(j.Ref, s.now(), func(n uint64) time.Duration { return s.spread(memberDelay, memberDelayMax, n) })
+	if spent > s.cfg.CommandBudget {
 		return Verdict{Disposition: Dead, Category: events.CategoryExhausted, Reason: err.Error()}
 	}
 	return Verdict{Disposition: Retry, Delay: delay, Reason: err.Error()}
 }
 
-// spread returns first doubled for every delivery after the first, at most
-// most, and up to a fifth more or less.
-func (s *Service) spread(first, most time.Duration, deliveries uint64) time.Duration {
+// spread returns first doubled for every time after the first, at most most, and
+// up to a fifth more or less.
+func (s *Service) spread(first, most time.Duration, times uint64) time.Duration {
 	d := first
-	for i := uint64(1); i < deliveries && d < most; i++ {
+	for i := uint64(1); i < times && d < most; i++ {
 		d *= 2
 	}
 	d = min(d, most)

@@ -96,16 +96,12 @@ func TestWhatBecomesOfAJobThatFailedWithoutAnAnswerOfMX(t *testing.T) {
 		deliveries uint64
 		want       Verdict
 	}{
-		"NATS failed":            {errors.New("nats: timeout"), 1, Verdict{Disposition: Retry, Delay: busDelay}},
-		"refused by the stream":  {fmt.Errorf("publishing: %w", ErrOutcomeUnknown), 1, Verdict{Disposition: Retry, Delay: busDelay}},
-		"contended":              {errContended, 1, Verdict{Disposition: Retry, Delay: busDelay}},
-		"held":                   {fmt.Errorf("%w: limit", errHeld), 9, Verdict{Disposition: Retry, Delay: heldDelay}},
-		"suspended":              {errSuspended, 1, Verdict{Disposition: Retry, Delay: outageDelay}},
-		"unreadable state":       {fmt.Errorf("sequence 7: %w", ErrUnreadable), 1, Verdict{Disposition: Dead, Category: events.CategoryStateUnreadable}},
-		"first panic":            {fmt.Errorf("%w: oops", errPanicked), 1, Verdict{Disposition: Retry, Delay: busDelay}},
-		"last panic but one":     {fmt.Errorf("%w: oops", errPanicked), maxPanics - 1, Verdict{Disposition: Retry, Delay: 2 * busDelay}},
-		"one panic too many":     {fmt.Errorf("%w: oops", errPanicked), maxPanics, Verdict{Disposition: Dead, Category: events.CategoryPanicked}},
-		"panics after a restart": {fmt.Errorf("%w: oops", errPanicked), 40, Verdict{Disposition: Dead, Category: events.CategoryPanicked}},
+		"NATS failed":           {errors.New("nats: timeout"), 1, Verdict{Disposition: Retry, Delay: busDelay}},
+		"refused by the stream": {fmt.Errorf("publishing: %w", ErrOutcomeUnknown), 1, Verdict{Disposition: Retry, Delay: busDelay}},
+		"contended":             {errContended, 1, Verdict{Disposition: Retry, Delay: busDelay}},
+		"held":                  {fmt.Errorf("%w: limit", errHeld), 9, Verdict{Disposition: Retry, Delay: heldDelay}},
+		"suspended":             {errSuspended, 1, Verdict{Disposition: Retry, Delay: outageDelay}},
+		"unreadable state":      {fmt.Errorf("sequence 7: %w", ErrUnreadable), 1, Verdict{Disposition: Dead, Category: events.CategoryStateUnreadable}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -118,6 +114,30 @@ func TestWhatBecomesOfAJobThatFailedWithoutAnAnswerOfMX(t *testing.T) {
 				t.Error("counted against the command's budget")
 			}
 		})
+	}
+}
+
+func TestAJobThatPanicsIsTriedAFewTimesHoweverOftenItWasHandedBack(t *testing.T) {
+	t.Parallel()
+	s, _ := newIdle(t, even)
+	j, err := &Job{Ref: "j", Deliveries: 40}, fmt.Errorf("%w: oops", errPanicked)
+	want := busDelay
+	for n := 1; n < maxPanics; n++ {
+		if got := s.dispose(j, err); got.Disposition != Retry || got.Delay != want {
+			t.Errorf("panic %d: %+v, want another try in %s", n, got, want)
+		}
+		want *= 2
+	}
+	if got := s.dispose(j, err); got.Disposition != Dead || got.Category != events.CategoryPanicked {
+		t.Errorf("panic %d: %+v, want a dead letter", maxPanics, got)
+	}
+}
+
+func TestAMemberThatFailsOnceIsReadAgainSoonHoweverOftenItsJobWasHandedBack(t *testing.T) {
+	t.Parallel()
+	s, _ := newIdle(t, even)
+	if got := s.dispose(&Job{Ref: "j", Deliveries: 40}, failure(mx.ServerFailed)); got.Delay != memberDelay {
+		t.Errorf("comes again in %s, want %s", got.Delay, memberDelay)
 	}
 }
 
@@ -198,10 +218,11 @@ func TestBudgetCountsFailuresOfOneJobAndForgetsItWhenSettled(t *testing.T) {
 	t.Parallel()
 	b := newBudget()
 	at := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	second := func(uint64) time.Duration { return time.Second }
 	spend := func(ref string, after, want time.Duration) {
 		t.Helper()
 		at = at.Add(after)
-		if got := b.spend(ref, at, time.Second); got != want {
+		if _, got := b.spend(ref, at, second); got != want {
 			t.Errorf("%s has used up %s, want %s", ref, got, want)
 		}
 	}
@@ -212,7 +233,7 @@ func TestBudgetCountsFailuresOfOneJobAndForgetsItWhenSettled(t *testing.T) {
 	b.forget("a")
 	spend("a", time.Second, 0)
 	for n := range budgetSize + 10 {
-		b.spend(strconv.Itoa(n), at, time.Second)
+		b.spend(strconv.Itoa(n), at, second)
 	}
 	if n := b.spent.Len(); n != budgetSize {
 		t.Errorf("%d jobs remembered, want %d", n, budgetSize)

@@ -50,8 +50,8 @@
 //   - desk.go: turns, lanes, and how many cycles may run; breaker.go: whether MX may
 //     be asked at all; call.go: a cycle's permission to ask; witnesses.go: whom to ask
 //     whether it is MX that fails; probing.go: whom to probe with meanwhile.
-//   - cycle.go: steps 2 to 7; snapshot.go: what is taken of MX's member; resolve.go:
-//     partners' own ids; announce.go: step 6; deletion.go, held.go, allowance.go: what
+//   - cycle.go: steps 2 to 4; publish.go: step 5; announce.go: step 6; snapshot.go: what
+//     is taken of MX's member; resolve.go: partners' own ids; deletion.go, held.go, allowance.go: what
 //     a 404 means; following.go: members that are read until they settle; aggregate.go:
 //     commands that ask MX to aggregate.
 //   - memory.go, record.go, guid.go: last states in little room; budget.go: how long a

@@ -122,9 +122,14 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 			s.acquaint(ctx)
 			s.held.expire(s.now())
+			s.store.expire(s.now())
 		}
 	}
 }
+
+// acquaintTime bounds how long witnesses are looked for: Run has more to do, and looks
+// again a second later.
+const acquaintTime = 2 * time.Second
 
 // acquaint finds witnesses for a service that was started into an outage, or into
 // what looks like one, and has met nobody yet: some that have events.
@@ -132,6 +137,8 @@ func (s *Service) acquaint(ctx context.Context) {
 	if !s.desk.friendless() {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, acquaintTime)
+	defer cancel()
 	members, err := s.States.Some(ctx, maxWitnesses)
 	if err != nil {
 		s.Log.Debug("found no member to ask whether MX answers others", "error", err) // every second, while NATS is down too

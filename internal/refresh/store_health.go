@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // storeHealth tells readiness and the log that NATS refuses to store events, and that
@@ -14,25 +15,47 @@ type storeHealth struct {
 	log    *slog.Logger
 
 	refuses atomic.Bool
-	mu      sync.Mutex // orders what is told
+	mu      sync.Mutex
+	latest  time.Time // refusal
 }
 
+// refusalAge is how long a refusal counts: what was refused comes again sooner, unless
+// another worker, or nobody, has anything to store any more.
+const refusalAge = time.Minute
+
 // note looks at what became of a write.
-func (s *storeHealth) note(err error) {
+func (s *storeHealth) note(now time.Time, err error) {
 	refused := errors.Is(err, ErrRefused)
-	if s.refuses.Load() == refused || err != nil && !refused {
+	if !refused && (err != nil || !s.refuses.Load()) {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refuses.Swap(refused) == refused {
-		return // somebody was faster
-	}
-	if refused {
-		s.health.Set(CheckStore, err)
-		s.log.Warn("NATS refuses to store events; commands are kept and tried again", "error", err)
+	if !refused {
+		s.recover("NATS stores events again")
 		return
 	}
-	s.health.Set(CheckStore, nil)
-	s.log.Info("NATS stores events again")
+	s.latest = now
+	if s.refuses.Swap(true) {
+		return
+	}
+	s.health.Set(CheckStore, err)
+	s.log.Warn("NATS refuses to store events; commands are kept and tried again", "error", err)
+}
+
+// expire forgets a refusal that nothing has followed for long.
+func (s *storeHealth) expire(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.latest) > refusalAge {
+		s.recover("NATS has refused to store no event for a while")
+	}
+}
+
+// recover tells that NATS stores events, if it was thought not to. s.mu is held.
+func (s *storeHealth) recover(why string) {
+	if s.refuses.Swap(false) {
+		s.health.Set(CheckStore, nil)
+		s.log.Info(why)
+	}
 }
