@@ -162,7 +162,9 @@ func (c *session) each(ctx context.Context, w window, f func(jetstream.Msg) bool
 		if err != nil {
 			return err //nolint:wrapcheck // read does.
 		}
-		if !f(m) || !w.follow && (meta.NumPending == 0 || meta.Sequence.Stream >= end) {
+		// A time to come makes the server begin at the beginning (nats-server 2.15).
+		early := meta.Timestamp.Before(w.since)
+		if !early && !f(m) || !w.follow && (meta.NumPending == 0 || meta.Sequence.Stream >= end) {
 			return nil
 		}
 	}

@@ -5,9 +5,12 @@
 //
 // The import map is in map_test.go. Imports run in one direction,
 //
-//	cmd → webhook, observe, refresh, bus, mx → member → events
+//	cmd → bus, sweep → refresh → member → events
+//	      sweep, refresh → mx
+//	cmd → webhook → events
+//	cmd → observe, settings
 //
-// and each package keeps one kind of knowledge: bus knows NATS, mx knows MX,
+// (mx, observe and settings import nothing of ours), and each package keeps one kind of knowledge: bus knows NATS, mx knows MX,
 // member knows neither, and refresh alone brings mx and member together. A
 // package that the map does not name fails the test, so a new room in the house
 // is a decision and not an accident. Files are read whatever their build tags,

@@ -56,7 +56,8 @@ func Handler(health *Health, metrics prometheus.Gatherer, log *slog.Logger) http
 	return mux
 }
 
-// Bounds of a request. Every route is answered from memory, so that a slow one is a slow client.
+// Bounds of a request. Health is answered from memory, metrics may ask NATS for two
+// seconds: one that takes longer has a slow client.
 const (
 	readTimeout  = 10 * time.Second
 	writeTimeout = 30 * time.Second
