@@ -70,7 +70,7 @@ func New(config Config, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := proxyFor(base)
+	proxy, err := proxyFor(base, http.ProxyFromEnvironment)
 	if err != nil {
 		return nil, err
 	}

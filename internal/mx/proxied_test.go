@@ -77,3 +77,20 @@ func TestAProxiedConnectionThatWasIdleHasAllOfACallsTime(t *testing.T) {
 		}
 	})
 }
+
+func TestAKeyInTheClearIsShownToNoProxy(t *testing.T) {
+	t.Parallel()
+	known := &url.URL{Scheme: "http", Host: "proxy.test:3128"}
+	for base, want := range map[string]*url.URL{
+		"http://localhost:8080": nil, "http://LOCALHOST:8080": nil, "HTTP://LocalHost": nil, "http://127.0.0.1:1": nil,
+		"http://[::1]:1": nil, "https://int-api.mx.com": known,
+	} {
+		u, err := parseBase(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := proxyFor(u, http.ProxyURL(known)); got != want || err != nil {
+			t.Errorf("%s is reached through %v, error %v", base, got, err)
+		}
+	}
+}

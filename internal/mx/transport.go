@@ -17,9 +17,14 @@ type closingTransport interface {
 	CloseIdleConnections()
 }
 
-// proxyFor returns the proxy to reach base by, nil for none. All requests go to one host, so there is one answer.
-func proxyFor(base *url.URL) (*url.URL, error) {
-	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: base})
+// proxyFor returns the proxy that the environment names for base, nil for none. All requests go to one host, so there is one
+// answer. http is for this machine alone, and the key goes in the clear: no proxy may see it. http.ProxyFromEnvironment
+// does not promise that, as it knows localhost in lower case only.
+func proxyFor(base *url.URL, environment func(*http.Request) (*url.URL, error)) (*url.URL, error) {
+	if base.Scheme == "http" {
+		return nil, nil //nolint:nilnil // No proxy is an answer, as in net/http.
+	}
+	proxy, err := environment(&http.Request{URL: base})
 	if err != nil { // It may quote a password.
 		return nil, errors.New("HTTPS_PROXY: not a proxy's URL: set it to one such as http://proxy:3128, or drop it")
 	}
