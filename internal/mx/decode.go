@@ -51,7 +51,7 @@ type memberDraft struct {
 	flags          [numFlags]flag
 	times          [numTimes]time.Time // zero: unknown
 	useCases       []string
-	fault          *Error
+	memberError    *Error
 	uri            URI
 }
 
@@ -137,7 +137,7 @@ func (d *memberDraft) read(s *scanner) bool {
 		case "use_cases":
 			d.useCases = readUseCases(s)
 		case "error":
-			d.fault = readFault(s)
+			d.memberError = readMemberError(s)
 		case "oauth_window_uri":
 			d.uri = readURI(s)
 		default:
@@ -157,7 +157,7 @@ func (d *memberDraft) member(arena string, r *request) (Member, error) {
 		GUID:           d.guid.of(arena),
 		UserGUID:       d.userGUID.of(arena),
 		UseCases:       d.useCases,
-		Error:          d.fault,
+		Error:          d.memberError,
 		OAuthWindowURI: d.uri,
 	}
 	// No field is required of MX, and these two we know when they were asked for.

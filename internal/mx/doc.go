@@ -25,27 +25,27 @@
 //
 // # How it is laid out
 //
-//	config.go       Config and its problems
-//	secret.go       Secret, URI: values that do not print themselves
-//	credentials.go  the shared request header; key file rotation
-//	client.go       New, options
-//	exchange.go     one call: its time, its key, what its status means, its body
-//	transport.go    http.RoundTripper to one host
-//	proxied.go      net/http's instead, where there is a proxy
-//	pool.go         connections between two requests
-//	conn.go         one connection: a request written, an answer read
-//	plain.go        the answers that nothing is subtle about
-//	probe_*.go      what has arrived on an idle connection
-//	trace.go        a span for each call, if somebody traces
-//	calls.go        ReadMember, OAuthWindowURI, Aggregate
-//	list.go         Users, Members
-//	errors.go       Kind, CallError, the table from status to kind
-//	excerpt.go      what of an error's body may be shown
-//	member.go       Member, Error: what is read of a member
-//	fault.go        the five shapes of a member's error
-//	decode.go       answers to Go values, and what makes an answer bad
-//	unwanted.go     values of a type or form that is not their field's
-//	scanner.go      a strict, allocation-free JSON reader
+//	config.go        Config and its problems
+//	secret.go        Secret, URI: values that do not print themselves
+//	credentials.go   the shared request header; key file rotation
+//	client.go        New, options
+//	exchange.go      one call: its time, its key, what its status means, its body
+//	transport.go     http.RoundTripper to one host
+//	proxied.go       net/http's instead, where there is a proxy
+//	pool.go          connections between two requests
+//	conn.go          one connection: a request written, an answer read
+//	plain.go         the answers that nothing is subtle about
+//	probe_*.go       what has arrived on an idle connection
+//	trace.go         a span for each call, if somebody traces
+//	calls.go         ReadMember, OAuthWindowURI, Aggregate
+//	list.go          Users, Members
+//	errors.go        Kind, CallError, the table from status to kind
+//	excerpt.go       what of an error's body may be shown
+//	member.go        Member, Error: what is read of a member
+//	member_error.go  the five shapes of a member's error
+//	decode.go        answers to Go values, and what makes an answer bad
+//	passed_over.go   values of a type or form that is not their field's
+//	scanner.go       a strict, allocation-free JSON reader
 //
 // # Why it looks the way it does
 //

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// readFault reads a member's error in any of its forms: absent, null, {}, an object, a string that holds JSON, a string
+// readMemberError reads a member's error in any of its forms: absent, null, {}, an object, a string that holds JSON, a string
 // that holds a sentence. nil means that there is none.
-func readFault(s *scanner) *Error {
+func readMemberError(s *scanner) *Error {
 	switch s.peek() {
 	case '{':
-		return readFaultObject(s)
+		return readMemberErrorObject(s)
 	case '"':
 		raw, escaped := s.quoted()
-		return faultOfText(string(appendText(nil, raw, escaped)))
+		return memberErrorOfText(string(appendText(nil, raw, escaped)))
 	case 'n':
 		s.null()
 	default:
@@ -22,16 +22,16 @@ func readFault(s *scanner) *Error {
 	return nil
 }
 
-// faultOfText reads an error that came as a string. What is not the JSON of an error is its message.
-func faultOfText(text string) *Error {
+// memberErrorOfText reads an error that came as a string. What is not the JSON of an error is its message.
+func memberErrorOfText(text string) *Error {
 	if strings.TrimSpace(text) == "" {
 		return nil
 	}
 	inner := scanner{data: []byte(text)}
-	var fault *Error
+	var e *Error
 	switch inner.peek() {
 	case '{':
-		fault = readFaultObject(&inner)
+		e = readMemberErrorObject(&inner)
 	case 'n':
 		inner.null()
 	default:
@@ -40,29 +40,29 @@ func faultOfText(text string) *Error {
 	if inner.done() != nil {
 		return &Error{Message: new(clip(text))}
 	}
-	return fault
+	return e
 }
 
-func readFaultObject(s *scanner) *Error {
+func readMemberErrorObject(s *scanner) *Error {
 	outer := s.scope
 	s.scope = "member.error"
 	var (
-		fault  Error
+		e      Error
 		unread error // why a text was passed over
 	)
 	for s.object(); s.nextKey(); {
 		begin := s.mark()
 		switch string(s.key) {
 		case "error_code":
-			fault.Code = readInt(s)
+			e.Code = readInt(s)
 		case "error_type":
-			fault.Type = readOwnText(s)
+			e.Type = readOwnText(s)
 		case "error_message":
-			fault.Message = readOwnText(s)
+			e.Message = readOwnText(s)
 		case "user_message":
-			fault.UserMessage = readOwnText(s)
+			e.UserMessage = readOwnText(s)
 		case "locale":
-			fault.Locale = readOwnText(s)
+			e.Locale = readOwnText(s)
 		default:
 			s.skip()
 		}
@@ -73,13 +73,13 @@ func readFaultObject(s *scanner) *Error {
 	}
 	s.scope = outer
 	// A locale alone says nothing of what went wrong.
-	if fault.Code == nil && blank(fault.Type) && blank(fault.Message) && blank(fault.UserMessage) {
+	if e.Code == nil && blank(e.Type) && blank(e.Message) && blank(e.UserMessage) {
 		if unread != nil && s.err == nil {
 			s.fail(unread) // What cannot be read is not the same as no error.
 		}
 		return nil
 	}
-	return new(fault) // A copy, so that {} costs no allocation.
+	return new(e) // A copy, so that {} costs no allocation.
 }
 
 // readInt reads an integer, bare or in a string; nil for null and "".
