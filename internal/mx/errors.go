@@ -104,7 +104,7 @@ type CallError struct {
 	Op         string        // which call: one of the Op constants
 	StatusCode int           // of the answer; 0 when none came
 	RetryAfter time.Duration // how long MX asks to wait, at most 10 minutes; 0 when it does not say
-	Excerpt    string        // of an error's body or cause, at most 256 printable bytes, without credentials and URIs
+	Excerpt    string        // of an error's body or cause, at most 256 printable bytes, without credentials, URIs and the ids asked for
 	Err        error         // the cause, if there is one beyond the status
 }
 

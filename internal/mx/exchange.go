@@ -45,6 +45,9 @@ type request struct {
 	page         int // of a list
 }
 
+// ids returns those asked for, which a log must not show.
+func (r *request) ids() []string { return []string{r.user, r.member} }
+
 // buffer is what a request needs until its answer is read, and the answer while it is decoded.
 type buffer struct {
 	request http.Request
@@ -116,7 +119,7 @@ func (c *Client) exchange(ctx context.Context, r *request, buf *buffer) (status 
 	fresh, err := c.credentials.reload()
 	if fresh == card {
 		if err != nil {
-			failure.Err, failure.Excerpt = err, excerpt(err.Error()) // Says more than MX does.
+			failure.Err, failure.Excerpt = err, excerpt(err.Error(), true, nil, nil) // Says more than MX does.
 		}
 		return status, failure
 	}
@@ -176,7 +179,8 @@ func (c *Client) send(ctx, limited context.Context, r *request, card *loginCard,
 	failure := &CallError{Kind: kindOfStatus(resp.StatusCode), Op: r.op, StatusCode: resp.StatusCode}
 	failure.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), c.now())
 	if resp.StatusCode >= 400 { // Below, it could hold a member.
-		failure.Excerpt = excerpt(string(buf.body[:min(len(buf.body), excerptWindow+1)]), c.credentials.secrets()...)
+		seen := string(buf.body[:min(len(buf.body), excerptWindow+1)])
+		failure.Excerpt = excerpt(seen, err == nil, r.ids(), c.credentials.secrets())
 	}
 	return resp.StatusCode, failure
 }
@@ -186,7 +190,7 @@ func (c *Client) send(ctx, limited context.Context, r *request, card *loginCard,
 func (c *Client) lost(ctx context.Context, r *request, status int, err error) *CallError {
 	failure := &CallError{
 		Kind: Connection, Op: r.op, StatusCode: status, Err: err,
-		Excerpt: excerpt(err.Error(), c.credentials.secrets()...),
+		Excerpt: excerpt(err.Error(), true, r.ids(), c.credentials.secrets()),
 	}
 	timeout, isNet := errors.AsType[net.Error](err)
 	switch {

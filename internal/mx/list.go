@@ -62,6 +62,7 @@ func (c *Client) MembersPage(ctx context.Context, user string, n int) (Page[Memb
 // UserByID finds a user by the partner's own id. The error is [NotFound] when MX has none.
 func (c *Client) UserByID(ctx context.Context, id string) (User, error) {
 	r := userList()
+	r.user = id
 	r.query = "id=" + url.QueryEscape(id) + "&"
 	p, err := one(ctx, c, r, "users", 1, decodeListedUser)
 	if err != nil {
