@@ -251,6 +251,10 @@ func readTime(s *scanner) time.Time {
 	return at
 }
 
+// maxUseCases bounds the use cases of a member, of which MX has two, for what bounds its texts. Of more none is taken: they
+// are a set, and with some of them in another order the next read would seem to tell of a change.
+const maxUseCases = 64
+
 // readUseCases reads an array of strings; nil for null.
 func readUseCases(s *scanner) []string {
 	if s.null() {
@@ -265,7 +269,12 @@ func readUseCases(s *scanner) []string {
 		if s.err != nil {
 			return nil
 		}
+		if len(cases) == maxUseCases || text.to-text.from > maxNameLen {
+			s.invalid("64 names of 64 bytes at most")
+			return nil
+		}
 		switch word := s.arena[text.from:text.to]; string(word) {
+		case "": // Says as little as null.
 		case "PFM":
 			cases = append(cases, "PFM")
 		case "MONEY_MOVEMENT":

@@ -38,6 +38,11 @@ func answer(fields string) string {
 	return `{"member":{"guid":"MBR-1","user_guid":"USR-1"` + fields + `}}`
 }
 
+// useCases is a list of n names of some length.
+func useCases(n, length int) string {
+	return `["` + strings.Join(slices.Repeat([]string{strings.Repeat("X", length)}, n), `","`) + `"]`
+}
+
 func instant(tb testing.TB, text string) *time.Time {
 	tb.Helper()
 	at, err := time.Parse(time.RFC3339Nano, text)
@@ -115,6 +120,10 @@ func TestDecodeMemberTellsUnknownFromKnown(t *testing.T) {
 		{"no use cases", `"use_cases":[]`, func(m *Member) { m.UseCases = []string{} }},
 		{"use cases", `"use_cases":["MONEY_MOVEMENT",null,"NEW_ONE","PFM"]`, func(m *Member) {
 			m.UseCases = []string{"MONEY_MOVEMENT", "NEW_ONE", "PFM"}
+		}},
+		{"use cases without a name", `"use_cases":["","PFM",""]`, func(m *Member) { m.UseCases = []string{"PFM"} }},
+		{"as many use cases as an event may hold", `"use_cases":` + useCases(64, 64), func(m *Member) {
+			m.UseCases = slices.Repeat([]string{strings.Repeat("X", 64)}, 64)
 		}},
 		{"times in every form", `"aggregated_at":"2016-10-13T18:07:57.000Z","successfully_aggregated_at":"2016-10-13T20:07:53+02:00"`, func(m *Member) {
 			m.AggregatedAt = instant(t, "2016-10-13T18:07:57Z")
@@ -346,6 +355,9 @@ func TestDecodeMemberPassesOverOptionalFieldsOfAnotherType(t *testing.T) {
 		{`"aggregated_at":"0000-01-01T00:00:00+01:00"`, []string{"member.aggregated_at"}},
 		{`"use_cases":"PFM"`, []string{"member.use_cases"}},
 		{`"use_cases":["PFM",1,{"a":[2]}]`, []string{"member.use_cases"}},
+		{`"use_cases":` + useCases(65, 1), []string{"member.use_cases"}},
+		{`"use_cases":` + useCases(70_000, 3), []string{"member.use_cases"}},
+		{`"use_cases":` + useCases(1, 65), []string{"member.use_cases"}},
 		{`"name":1,"use_cases":{},"id":2`, []string{"member.name", "member.use_cases", "member.id"}},
 	} {
 		const others = `"connection_status":"DENIED","is_oauth":true,"error":{"error_code":102}`

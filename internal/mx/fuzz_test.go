@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"testing"
 	"unicode/utf8"
 )
@@ -20,7 +21,7 @@ func fuzzSeeds(f *testing.F) {
 		``,
 		`"error":"{\"error_code\":\"2004\"}"`,
 		`"error":{"error_code":1000,"error_type":"MEMBER","x":[{},[],-0.5e-7]}`,
-		`"name":"\ud83d\ude00\ud83d\u0000\"","connection_status":"","use_cases":["PFM",null,"X"]`,
+		`"name":"\ud83d\ude00\ud83d\u0000\"","connection_status":"","use_cases":["PFM",null,"","X"]`,
 		`"name":null,"name":"b","is_oauth":true,"is_oauth":null`,
 		`"aggregated_at":"2016-10-13T18:07:53+02:00"`,
 		`"name":"a","oauth_window_uri":null,"error":null,"use_cases":null,"id":"b","connection_status":null`,
@@ -104,8 +105,11 @@ func FuzzDecodeMember(f *testing.F) {
 		if uri, _ := plain.Member["oauth_window_uri"].(string); uri != m.OAuthWindowURI.Reveal() {
 			t.Fatal("the uri differs")
 		}
-		if _, known := plain.Member["use_cases"].([]any); known != (m.UseCases != nil) {
+		if _, known := plain.Member["use_cases"].([]any); known != (m.UseCases != nil) && !slices.Contains(s.unread, "member.use_cases") {
 			t.Fatalf("use cases are %v", m.UseCases)
+		}
+		if len(m.UseCases) > maxUseCases || slices.ContainsFunc(m.UseCases, func(c string) bool { return c == "" || len(c) > maxNameLen }) {
+			t.Fatalf("no event can hold the use cases %q", m.UseCases)
 		}
 		if m.Error != nil && plain.Member["error"] == nil {
 			t.Fatal("an error came from nowhere")

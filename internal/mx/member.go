@@ -31,7 +31,7 @@ type Member struct {
 	AggregatedAt             *time.Time // start of the last job, UTC
 	SuccessfullyAggregatedAt *time.Time // last success, UTC
 
-	UseCases []string // nil: unknown; empty: none
+	UseCases []string // nil: unknown; empty: none; otherwise up to 64 of 1 to 64 bytes each
 
 	// Error is the member's current error. Here, unlike elsewhere, nil is an answer: absent, null, {} and "" all mean
 	// that there is none.
@@ -62,7 +62,7 @@ type User struct {
 	IsDisabled *bool
 }
 
-// maxNameLen is the longest guid and the longest status that is believed: both become parts of subjects and types.
+// maxNameLen is the longest guid, status and use case that is believed: the first two become parts of subjects and types.
 const maxNameLen = 64
 
 // validGUID reports whether s matches ^[A-Za-z0-9_-]{1,64}$. The loop costs a tenth of the regular expression.
