@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"math"
 	"strconv"
 	"strings"
 )
@@ -82,7 +83,8 @@ func readMemberErrorObject(s *scanner) *Error {
 	return new(e) // A copy, so that {} costs no allocation.
 }
 
-// readInt reads an integer, bare or in a string; nil for null and "".
+// readInt reads an integer, bare or in a string; nil for null and "". Bare, 2004.0 and 2.004e3 are integers, too, as they
+// are to JSON Schema: which numbers are written so is up to who writes JSON, not to MX.
 func readInt(s *scanner) *int {
 	var digits []byte
 	switch c := s.peek(); {
@@ -93,6 +95,9 @@ func readInt(s *scanner) *int {
 		}
 	case c == '-' || isDigit(c):
 		digits = s.number()
+		if n, err := strconv.ParseFloat(string(digits), 64); err == nil && n == math.Trunc(n) && math.Abs(n) <= math.MaxInt32 {
+			return new(int(n))
+		}
 	case c == 'n':
 		s.null()
 		return nil
