@@ -7,6 +7,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -30,10 +31,11 @@ const forgotten = time.Minute
 const signOfLife = time.Second
 
 // Replay yields the events in r in the order of the stream, up to what was its
-// end when the iteration began. An event that cannot be read comes as an
-// *[EventError] beside what is known of it, and the iteration goes on; any other
-// error ends it. The end of ctx ends it with its error. History is bounded: the
-// service keeps so many events of each type and member (HISTORY_PER_TYPE).
+// end when the iteration began, less what expires or is purged before its turn. An
+// event that cannot be read comes as an *[EventError] beside what is known of it, and
+// the iteration goes on; any other error ends it. The end of ctx ends it with its
+// error. History is bounded: the service keeps so many events of each type and member
+// (HISTORY_PER_TYPE).
 func (c *Client) Replay(ctx context.Context, r Range) iter.Seq2[Delivery, error] {
 	return func(yield func(Delivery, error) bool) {
 		stream, filter := c.subjects.EventStream(), c.subjects.Events()
@@ -61,31 +63,37 @@ func (c *Client) Replay(ctx context.Context, r Range) iter.Seq2[Delivery, error]
 	}
 }
 
+// quiet is how long no message comes until it is asked whether there is one: what
+// was pending may have expired meanwhile, or been purged. It is longer than nats.go
+// takes to see that no signs of life come.
+const quiet = 3 * signOfLife
+
 // walk calls f with what a stream holds now, until f returns false.
 func (c *Client) walk(
 	ctx context.Context, s jetstream.Stream, how jetstream.OrderedConsumerConfig, f func(jetstream.Msg, *jetstream.MsgMetadata) bool,
 ) error {
 	how.InactiveThreshold = forgotten
 	end := s.CachedInfo().State.LastSeq
-	asking, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	cons, err := s.OrderedConsumer(asking, how)
-	if err != nil {
-		return fmt.Errorf("making ordered consumer: %w", err)
+	l, err := c.leg(ctx, s, how)
+	if l == nil {
+		return err
 	}
-	defer c.discard(ctx, s, cons)
-	if cons.CachedInfo().NumPending == 0 {
-		return nil
-	}
-	messages, err := cons.Messages(jetstream.PullExpiry(10*signOfLife), jetstream.PullHeartbeat(signOfLife))
-	if err != nil {
-		return fmt.Errorf("fetching: %w", err)
-	}
-	defer messages.Stop()
-	// During an outage Next tries to make its consumer anew, whatever became of ctx.
-	defer context.AfterFunc(ctx, messages.Stop)()
+	defer func() { l.end(ctx) }()
 	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+		m, err := l.messages.Next(jetstream.NextMaxWait(quiet))
+		if errors.Is(err, nats.ErrTimeout) && ctx.Err() == nil {
+			c.untilOnline(ctx)
+			next, err := c.leg(ctx, s, how)
+			switch {
+			case err != nil: // Who cannot be asked may still deliver.
+			case next == nil:
+				return nil
+			default:
+				l.end(ctx)
+				l = next
+			}
+			continue
+		}
 		if err != nil || ctx.Err() != nil {
 			return fmt.Errorf("fetching: %w", errors.Join(ctx.Err(), err))
 		}
@@ -95,6 +103,58 @@ func (c *Client) walk(
 		}
 		if meta.Sequence.Stream > end || !f(m, meta) || meta.NumPending == 0 || meta.Sequence.Stream == end {
 			return nil
+		}
+		how.DeliverPolicy, how.OptStartSeq, how.OptStartTime = jetstream.DeliverByStartSequencePolicy, meta.Sequence.Stream+1, nil
+	}
+}
+
+// leg is a walk, or a part of one, with one consumer.
+type leg struct {
+	client   *Client
+	stream   jetstream.Stream
+	cons     jetstream.Consumer
+	messages jetstream.MessagesContext
+	unhook   func() bool
+}
+
+// leg begins one, nil when there is nothing to deliver. To begin another one tells
+// that even to who may not ask for a consumer's state.
+func (c *Client) leg(ctx context.Context, s jetstream.Stream, how jetstream.OrderedConsumerConfig) (*leg, error) {
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	cons, err := s.OrderedConsumer(asking, how)
+	if err != nil {
+		return nil, fmt.Errorf("making ordered consumer: %w", err)
+	}
+	if cons.CachedInfo().NumPending == 0 {
+		c.discard(ctx, s, cons)
+		return nil, nil //nolint:nilnil // Nothing to deliver is an answer.
+	}
+	messages, err := cons.Messages(jetstream.PullExpiry(10*signOfLife), jetstream.PullHeartbeat(signOfLife))
+	if err != nil {
+		c.discard(ctx, s, cons)
+		return nil, fmt.Errorf("fetching: %w", err)
+	}
+	// During an outage Next tries to make its consumer anew, whatever became of ctx.
+	return &leg{c, s, cons, messages, context.AfterFunc(ctx, messages.Stop)}, nil
+}
+
+func (l *leg) end(ctx context.Context) {
+	l.unhook()
+	l.messages.Stop()
+	l.client.discard(ctx, l.stream, l.cons)
+}
+
+// untilOnline waits out an outage of the connection, or until ctx ends: Next would
+// try to make its consumer anew, which heeds no context.
+func (c *Client) untilOnline(ctx context.Context) {
+	changed := c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer c.nc.RemoveStatusListener(changed)
+	for !c.nc.IsConnected() && !c.nc.IsClosed() {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
