@@ -74,6 +74,8 @@ func TestAWebhookBecomesACommandToReadItsMember(t *testing.T) {
 		"type of the future":  {Path, `{"type":"TELEPATHY","thought":{"of":[1]},"version":null,` + guids + `}`, "webhook TELEPATHY"},
 		"type in the path":    {Path + "/connection_status", `{` + guids + `}`, "webhook CONNECTION_STATUS"},
 		"guid of an account":  {Path, `{"type":"ACCOUNT","guid":"ACT-1",` + guids + `}`, "webhook ACCOUNT"},
+		"a guid of any form":  {Path, `{"type":"ACCOUNT","guid":{"of":"ACT-1"},` + guids + `}`, "webhook ACCOUNT"},
+		"names in other case": {Path, `{"type":"BALANCE",` + guids + `,"Type":"X","USER_GUID":"USR-2","Member_GUID":"MBR-2","GUID":7}`, "webhook BALANCE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -107,30 +109,34 @@ func TestWhatIsNoWebhookIsRefusedAndMakesNoCommand(t *testing.T) {
 		says  string
 		label string
 	}{
-		"no credentials":        {good, func(r *http.Request) { r.Header.Del("Authorization") }, 401, "credentials", "none"},
-		"wrong token":           {good, set("Authorization", "Bearer close"), 401, "credentials", "none"},
-		"a token's beginning":   {good, set("Authorization", "Bearer ope"), 401, "credentials", "none"},
-		"an empty token":        {good, set("Authorization", "Bearer "), 401, "credentials", "none"},
-		"a scheme not set up":   {good, func(r *http.Request) { r.SetBasicAuth("", "open") }, 401, "credentials", "none"},
-		"GET":                   {"", func(r *http.Request) { r.Method = http.MethodGet }, 405, "POST", "none"},
-		"another path":          {good, func(r *http.Request) { r.URL.Path = "/webhooks/mxyz" }, 404, Path, "none"},
-		"no type in the path":   {good, func(r *http.Request) { r.URL.Path = Path + "/a/b" }, 404, Path, "none"},
-		"no content type":       {good, func(r *http.Request) { r.Header.Del("Content-Type") }, 415, "Content-Type", "none"},
-		"a form":                {good, set("Content-Type", "application/x-www-form-urlencoded"), 415, "application/json", "none"},
-		"10 MB":                 {strings.Repeat(" ", 10<<20), nil, 413, "body", "none"},
-		"nothing":               {"", nil, 400, "body", "none"},
-		"not JSON":              {"hello", nil, 400, "body: is not JSON", "none"},
-		"half":                  {good[:40], nil, 400, "body: is not JSON", "none"},
-		"an array":              {"[]", nil, 400, "want an object", "none"},
-		"a number for a guid":   {strings.Replace(good, `"`+user+`"`, "7", 1), nil, 400, "user_guid: is a JSON number", "none"},
-		"no type":               {without(`"type":"CONNECTION_STATUS",`), nil, 400, "type: missing", "none"},
-		"a type with line ends": {strings.Replace(good, "CONNECTION_STATUS", `A\nB`, 1), nil, 400, "type:", "none"},
-		"no user":               {without(user), nil, 400, "user_guid: missing", "CONNECTION_STATUS"},
-		"no member":             {without(`,"member_guid":"` + member + `"`), nil, 400, "member_guid: missing", "CONNECTION_STATUS"},
-		"neither":               {`{"type":"member"}`, nil, 400, "user_guid: missing\nmember_guid: missing", "MEMBER"},
-		"a partner's own id":    {strings.Replace(good, member, "checking", 1), nil, 400, "member_guid: is not one of MX's guids", "CONNECTION_STATUS"},
-		"a guid with a dot":     {strings.Replace(good, member, "MBR-a.b", 1), nil, 400, "member_guid:", "CONNECTION_STATUS"},
-		"a guid for subjects":   {strings.Replace(good, user, "USR->", 1), nil, 400, "user_guid:", "CONNECTION_STATUS"},
+		"no credentials":         {good, func(r *http.Request) { r.Header.Del("Authorization") }, 401, "credentials", "none"},
+		"wrong token":            {good, set("Authorization", "Bearer close"), 401, "credentials", "none"},
+		"a token's beginning":    {good, set("Authorization", "Bearer ope"), 401, "credentials", "none"},
+		"an empty token":         {good, set("Authorization", "Bearer "), 401, "credentials", "none"},
+		"a scheme not set up":    {good, func(r *http.Request) { r.SetBasicAuth("", "open") }, 401, "credentials", "none"},
+		"GET":                    {"", func(r *http.Request) { r.Method = http.MethodGet }, 405, "POST", "none"},
+		"another path":           {good, func(r *http.Request) { r.URL.Path = "/webhooks/mxyz" }, 404, Path, "none"},
+		"no type in the path":    {good, func(r *http.Request) { r.URL.Path = Path + "/a/b" }, 404, Path, "none"},
+		"no content type":        {good, func(r *http.Request) { r.Header.Del("Content-Type") }, 415, "Content-Type", "none"},
+		"a form":                 {good, set("Content-Type", "application/x-www-form-urlencoded"), 415, "application/json", "none"},
+		"10 MB":                  {strings.Repeat(" ", 10<<20), nil, 413, "body", "none"},
+		"nothing":                {"", nil, 400, "body", "none"},
+		"not JSON":               {"hello", nil, 400, "body: is not JSON", "none"},
+		"half":                   {good[:40], nil, 400, "body: is not JSON", "none"},
+		"an array":               {"[]", nil, 400, "want an object", "none"},
+		"a number for a guid":    {strings.Replace(good, `"`+user+`"`, "7", 1), nil, 400, "user_guid: is a JSON number; want a string", "CONNECTION_STATUS"},
+		"an object for a member": {`{"type":"MEMBER","guid":{},"user_guid":"` + user + `"}`, nil, 400, "guid: is a JSON object; want a string", "MEMBER"},
+		"an unreadable member":   {`{"type":"ACCOUNT","member_guid":[],"user_guid":"` + user + `"}`, nil, 400, "member_guid: is a JSON array", "other"},
+		"a type that is none":    {`{"type":3,"member_guid":"` + member + `"}`, nil, 400, "type: is a JSON number", "none"},
+		"another case":           {strings.Replace(good, "member_guid", "Member_GUID", 1), nil, 400, "member_guid: missing", "CONNECTION_STATUS"},
+		"no type":                {without(`"type":"CONNECTION_STATUS",`), nil, 400, "type: missing", "none"},
+		"a type with line ends":  {strings.Replace(good, "CONNECTION_STATUS", `A\nB`, 1), nil, 400, "type:", "none"},
+		"no user":                {without(user), nil, 400, "user_guid: missing", "CONNECTION_STATUS"},
+		"no member":              {without(`,"member_guid":"` + member + `"`), nil, 400, "member_guid: missing", "CONNECTION_STATUS"},
+		"neither":                {`{"type":"member"}`, nil, 400, "user_guid: missing\nmember_guid: missing", "MEMBER"},
+		"a partner's own id":     {strings.Replace(good, member, "checking", 1), nil, 400, "member_guid: is not one of MX's guids", "CONNECTION_STATUS"},
+		"a guid with a dot":      {strings.Replace(good, member, "MBR-a.b", 1), nil, 400, "member_guid:", "CONNECTION_STATUS"},
+		"a guid for subjects":    {strings.Replace(good, user, "USR->", 1), nil, 400, "user_guid:", "CONNECTION_STATUS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -158,13 +164,20 @@ func TestWhatIsNoWebhookIsRefusedAndMakesNoCommand(t *testing.T) {
 
 func TestAWebhookAboutNoMemberIsIgnored(t *testing.T) {
 	t.Parallel()
-	d := newDoor(token())
-	resp := d.post(strings.NewReader(`{"type":"USER","guid":"`+user+`","action":"deleted"}`), nil)
-	if resp.Code != http.StatusNoContent || len(d.commands) != 0 {
-		t.Errorf("status %d, commands %v", resp.Code, d.commands)
-	}
-	if testutil.ToFloat64(d.ignored) != 1 || testutil.ToFloat64(d.taken.WithLabelValues("other", "204")) != 1 {
-		t.Error("it is not counted")
+	for _, body := range []string{
+		`{"type":"USER","guid":"` + user + `","action":"deleted"}`,
+		`{"type":"ACCOUNT","guid":{"account":"ACT-1"},"user_guid":["` + user + `"]}`,
+		`{"type":"ACCOUNT","guid":7,"user_guid":null,"member_guid":null}`,
+		`{"type":"ACCOUNT","Member_GUID":"` + member + `","user_guid":"` + user + `"}`,
+	} {
+		d := newDoor(token())
+		resp := d.post(strings.NewReader(body), nil)
+		if resp.Code != http.StatusNoContent || len(d.commands) != 0 {
+			t.Errorf("%s: status %d, commands %v", body, resp.Code, d.commands)
+		}
+		if testutil.ToFloat64(d.ignored) != 1 || testutil.ToFloat64(d.taken.WithLabelValues("other", "204")) != 1 {
+			t.Errorf("%s: it is not counted", body)
+		}
 	}
 }
 

@@ -10,15 +10,30 @@ import (
 	"github.com/memberwatch/memberwatch/events"
 )
 
-// payload is what of a webhook is heeded. Everything else in it is a copy of what
-// a read says better.
-type payload struct {
-	Type       string `json:"type"`
-	UserGUID   string `json:"user_guid"`
-	MemberGUID string `json:"member_guid"`
-	// GUID is the member's own name in webhooks of type MEMBER; in others, that of
-	// an account, a user or something else.
-	GUID string `json:"guid"`
+// payload is a webhook, its fields by their exact names: MX's user_guid is not
+// User_GUID. Four of them are heeded. Everything else is a copy of what a read says
+// better.
+type payload map[string]json.RawMessage
+
+const (
+	fieldType       = "type"
+	fieldUserGUID   = "user_guid"
+	fieldMemberGUID = "member_guid"
+	// fieldGUID is the member's own name in webhooks of type MEMBER; in others, that
+	// of an account, a user or something else.
+	fieldGUID = "guid"
+)
+
+// text returns a field that is a text; "" when there is none.
+func (p payload) text(field string) (s string, err error) {
+	raw, ok := p[field]
+	if !ok {
+		return "", nil
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return "", fmt.Errorf("%s: %w", field, explain(err, "a string"))
+	}
+	return s, nil
 }
 
 // errNoMember: the webhook is about something that no read of a member would show.
@@ -45,26 +60,47 @@ func knownTypes() []string {
 func read(body []byte, pathType string) (c events.Command, typ string, err error) {
 	var p payload
 	if err := json.Unmarshal(body, &p); err != nil {
-		return c, "", fmt.Errorf("body: %w", explain(err))
+		return c, "", fmt.Errorf("body: %w", explain(err, "an object"))
 	}
-	typ = strings.ToUpper(p.Type)
+	if typ, err = p.text(fieldType); err != nil {
+		return c, "", err
+	}
 	if typ == "" {
-		typ = strings.ToUpper(pathType)
+		typ = pathType
 	}
-	if !events.ValidToken(typ) {
+	if typ = strings.ToUpper(typ); !events.ValidToken(typ) {
 		return c, "", errors.New("type: missing, or not 1 to 64 of A-Z a-z 0-9 _ -")
 	}
-	if p.MemberGUID == "" && events.IsMemberGUID(p.GUID) {
-		p.MemberGUID = p.GUID
+	member, err := p.member(typ)
+	if err != nil {
+		return c, typ, err
 	}
-	if p.MemberGUID == "" && !slices.Contains(memberTypes(), typ) {
-		return c, typ, errNoMember
+	user, err := p.text(fieldUserGUID)
+	if err != nil {
+		return c, typ, err
 	}
-	c = events.Command{User: p.UserGUID, Member: p.MemberGUID, Reason: "webhook " + typ}
+	c = events.Command{User: user, Member: member, Reason: "webhook " + typ}
 	return c, typ, errors.Join(
-		check("user_guid", c.User, events.IsUserGUID),
-		check("member_guid", c.Member, events.IsMemberGUID),
+		check(fieldUserGUID, c.User, events.IsUserGUID),
+		check(fieldMemberGUID, c.Member, events.IsMemberGUID),
 	)
+}
+
+// member returns the member that a webhook is about, or errNoMember. What names
+// something else may have any form.
+func (p payload) member(typ string) (string, error) {
+	member, err := p.text(fieldMemberGUID)
+	if err != nil || member != "" {
+		return member, err
+	}
+	guid, err := p.text(fieldGUID)
+	switch {
+	case events.IsMemberGUID(guid):
+		return guid, nil
+	case !slices.Contains(memberTypes(), typ):
+		return "", errNoMember
+	}
+	return "", err
 }
 
 // check accepts guids alone: MX names members by them, and anything else would be
@@ -79,13 +115,10 @@ func check(field, guid string, form func(string) bool) error {
 	return nil
 }
 
-// explain says what is wrong with JSON in terms of its fields.
-func explain(err error) error {
+// explain says what is wrong with JSON that should be what want says.
+func explain(err error, want string) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		if e.Field == "" {
-			return fmt.Errorf("is a JSON %s; want an object", e.Value)
-		}
-		return fmt.Errorf("%s: is a JSON %s; want a string", e.Field, e.Value)
+		return fmt.Errorf("is a JSON %s; want %s", e.Value, want)
 	}
 	return errors.New("is not JSON")
 }
