@@ -186,6 +186,13 @@ func TestControlExplainsWhatItRefuses(t *testing.T) {
 		{"POST", "members/" + m.GUID + "/authorize", `{}`, 400},
 		{"POST", "users/" + m.UserGUID + "/members", `{"id":"one"}`, 409},
 		{"POST", "users", `{"guid":"` + m.UserGUID + `"}`, 409},
+		{"POST", "users", `{"id":"USR-mine"}`, 400}, // no id begins as a guid does
+		{"POST", "users", `{"id":"MBR-mine"}`, 400},
+		{"PUT", "users/" + m.UserGUID, `{"id":"USR-mine"}`, 400},
+		{"POST", "users/" + m.UserGUID + "/members", `{"id":"MBR-mine"}`, 400},
+		{"POST", "users/" + m.UserGUID + "/members", `{"id":"USR-mine"}`, 400},
+		{"PATCH", "members/" + m.GUID, `{"id":"MBR-mine"}`, 400},
+		{"POST", "bulk", `{"users":1,"members_per_user":1,"id_prefix":"MBR-"}`, 400},
 		{"POST", "users/USR-none/members", `{}`, 404},
 		{"POST", "faults", `{"kind":"status","status":700}`, 400},
 		{"POST", "faults", `{"kind":"latency","delay":"soon"}`, 400},

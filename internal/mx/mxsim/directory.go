@@ -152,8 +152,21 @@ func (u *user) claim(m *member, id *string) error {
 	if blank(id) {
 		return nil
 	}
+	if err := checkID(*id); err != nil {
+		return err
+	}
 	if holder := u.byID[*id]; holder != nil && holder != m && slices.Contains(u.members, holder) {
 		return fmt.Errorf("member id %q: %w", *id, ErrExists)
+	}
+	return nil
+}
+
+// checkID refuses ids that begin as guids do, as MX does.
+func checkID(id string) error {
+	for _, prefix := range []string{"USR-", "MBR-"} {
+		if strings.HasPrefix(id, prefix) {
+			return fmt.Errorf("%w: id %q begins with %s, as guids alone do", ErrInvalid, id, prefix)
+		}
 	}
 	return nil
 }

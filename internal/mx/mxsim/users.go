@@ -38,9 +38,13 @@ func (d *directory) addUser(u User) (*user, error) {
 	return added, nil
 }
 
+// claim checks that u may have this id.
 func (d *directory) claim(u *user, id *string) error {
 	if blank(id) {
 		return nil
+	}
+	if err := checkID(*id); err != nil {
+		return err
 	}
 	if holder := d.byID[*id]; holder != nil && holder != u && !holder.deleted {
 		return fmt.Errorf("user id %q: %w", *id, ErrExists)
