@@ -56,6 +56,7 @@ func (e *entry) public() Entry {
 type journal struct {
 	mode  atomic.Pointer[LogMode]
 	limit int
+	now   func() time.Time
 
 	mu    sync.Mutex // guards what follows; taken before member.mu
 	n     uint64     // answers numbered so far
@@ -75,7 +76,7 @@ func (j *journal) write(m *member, e entry) {
 		return
 	}
 	j.n++
-	e.n = j.n
+	e.n, e.done = j.n, j.now() // Under the lock: its numbers are in the order of these times.
 	if mode == LogAll {
 		if m != nil {
 			m.mu.Lock()

@@ -2,7 +2,12 @@ package mxsim_test
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,6 +90,37 @@ func TestJournalKnowsEveryKindOfAnswer(t *testing.T) {
 	s.get(t, "/users/"+m.UserGUID+"/members/stranger")
 	if e := s.Log("stranger", 0); len(e) != 1 || e[0].Status != 404 || e[0].UserGUID != m.UserGUID {
 		t.Errorf("unknown member: %+v", e)
+	}
+}
+
+func TestJournalNumbersAnswersInTheOrderOfDone(t *testing.T) {
+	t.Parallel()
+	// A clock that never shows a time twice, and lets others overtake who asked it.
+	var ticks atomic.Int64
+	s := mxsim.New(mxsim.Config{Log: mxsim.LogAll, Now: func() time.Time {
+		now := time.Unix(ticks.Add(1), 0)
+		runtime.Gosched()
+		return now
+	}})
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			for range 200 {
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/users/u/members/m", http.NoBody)
+				s.ServeHTTP(httptest.NewRecorder(), r)
+			}
+		})
+	}
+	readers.Wait()
+	var last mxsim.Entry
+	for e := range s.LogAll(0) {
+		if e.N != last.N+1 || !e.Done.After(last.Done) {
+			t.Fatalf("answer %d was done at %s, answer %d at %s", last.N, last.Done, e.N, e.Done)
+		}
+		last = e
+	}
+	if last.N != 1600 {
+		t.Errorf("%d answers", last.N)
 	}
 }
 

@@ -42,7 +42,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		now:     cfg.Now,
 		dir:     newDirectory(cfg.Seed),
-		journal: journal{limit: l.LogLimit},
+		journal: journal{limit: l.LogLimit, now: cfg.Now},
 		close:   func() error { return nil },
 	}
 	s.live.Store(l)
@@ -165,7 +165,7 @@ func (c *call) record(a *answer, kind FaultKind) {
 	c.recorded = true
 	if c.memberName != "" {
 		e := entry{
-			at: c.at, done: c.s.now(), endpoint: c.endpoint, status: a.status, fault: kind,
+			at: c.at, endpoint: c.endpoint, status: a.status, fault: kind,
 			userGUID: c.userName, memberGUID: c.memberName, cur: a.cur, view: a.view, nasty: a.form.nasty, variant: a.form.variant,
 		}
 		if c.user != nil {
