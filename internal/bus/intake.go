@@ -25,13 +25,18 @@ type delivery struct {
 // we are stopping, or it is no JetStream message.
 func (b *Bus) open(ctx context.Context, l *lane, m *nats.Msg) *delivery {
 	meta, err := m.Metadata()
-	if err != nil || ctx.Err() != nil {
+	if err != nil {
 		b.countUnsent(m.Nak())
 		l.leave(1)
 		return nil
 	}
 	b.inProgress.take(m)
-	return &delivery{bus: b, lane: l, msg: m, meta: meta}
+	d := &delivery{bus: b, lane: l, msg: m, meta: meta}
+	if ctx.Err() != nil {
+		d.settling(ctx)(refresh.Verdict{Disposition: refresh.Return})
+		return nil
+	}
+	return d
 }
 
 func (d *delivery) ref() string {

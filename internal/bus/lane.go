@@ -53,6 +53,8 @@ type lane struct {
 	held    int        // messages in hand or asked for
 	stopped bool       // ask for no more
 	down    bool       // fetching is interrupted, and that was told
+	back    []func()   // hand back what is to be handed back while the last requests run out
+	over    bool       // the last requests have run out
 }
 
 func newLane(l *lane) *lane {
@@ -90,9 +92,42 @@ func (l *lane) stop(yes bool) {
 	l.room.Broadcast()
 }
 
+// handBack has give hand a message back: at once or, if ctx has ended, when the last
+// requests have run out. While one is open the server sends what is handed back
+// straight to us again, and again, until the request has had as many as it asked for:
+// each time counts as a delivery, from which delays and the bound of panics are reckoned.
+//
+// To unsubscribe first would be quicker, but what the server sends at that moment
+// would be lost on its way, and wait for the ack wait; and a server with leaf nodes or
+// gateways goes on sending for a while.
+func (l *lane) handBack(ctx context.Context, give func()) {
+	l.mu.Lock()
+	wait := ctx.Err() != nil && !l.over
+	if wait {
+		l.back = append(l.back, give)
+	}
+	l.mu.Unlock()
+	if !wait {
+		give()
+	}
+}
+
+// end hands back what waited for the last requests to run out.
+func (l *lane) end() {
+	l.mu.Lock()
+	l.over = true
+	back := l.back
+	l.back = nil
+	l.mu.Unlock()
+	for _, give := range back {
+		give()
+	}
+}
+
 // run fetches until ctx ends. What the server has sent by then has passed
 // through handle when it returns. An error is one that only a restart can mend.
 func (l *lane) run(ctx context.Context) error {
+	defer l.end()
 	for ctx.Err() == nil {
 		f := l.flow()
 		var err error

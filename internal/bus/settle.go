@@ -19,25 +19,30 @@ const unburied = 5 * time.Second
 // its job.
 func (d *delivery) settling(ctx context.Context) func(refresh.Verdict) {
 	return func(v refresh.Verdict) {
-		d.settle(ctx, v)
-		d.bus.inProgress.release(d.msg)
-		d.lane.leave(1)
+		b := d.bus
+		switch v.Disposition {
+		case refresh.Done:
+			b.countUnsent(d.msg.Ack())
+			d.report(v.Result)
+		case refresh.Retry:
+			b.countUnsent(d.msg.NakWithDelay(v.Delay))
+		case refresh.Return:
+			d.lane.handBack(ctx, func() {
+				b.countUnsent(d.msg.Nak())
+				d.leave()
+			})
+			return
+		case refresh.Dead:
+			d.die(ctx, &v)
+		}
+		d.leave()
 	}
 }
 
-func (d *delivery) settle(ctx context.Context, v refresh.Verdict) {
-	b := d.bus
-	switch v.Disposition {
-	case refresh.Done:
-		b.countUnsent(d.msg.Ack())
-		d.report(v.Result)
-	case refresh.Retry:
-		b.countUnsent(d.msg.NakWithDelay(v.Delay))
-	case refresh.Return:
-		b.countUnsent(d.msg.Nak())
-	case refresh.Dead:
-		d.die(ctx, &v)
-	}
+// leave notes that the message is no longer in hand.
+func (d *delivery) leave() {
+	d.bus.inProgress.release(d.msg)
+	d.lane.leave(1)
 }
 
 // die settles a message with a dead letter.
