@@ -56,6 +56,7 @@ type Bus struct {
 	walking       sync.WaitGroup          // steps under way; begun by Run, which waits for them
 
 	inProgress *inProgress
+	burying    sync.WaitGroup // dead letters on their way; Close waits for them
 	clock      serverClock
 	metrics    *metrics
 	lag        *lag
@@ -157,8 +158,10 @@ func (b *Bus) lane(jobs Jobs, stream, durable string, limit int) *lane {
 	})
 }
 
-// Close ends what keeps messages alive. The connection stays the caller's.
+// Close waits for the dead letters that are on their way, and ends what keeps messages
+// alive. Nothing is settled any more when it is called. The connection stays the caller's.
 func (b *Bus) Close() {
+	b.burying.Wait()
 	b.stop()
 	b.ended.Wait()
 }

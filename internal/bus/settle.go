@@ -33,7 +33,14 @@ func (d *delivery) settling(ctx context.Context) func(refresh.Verdict) {
 			})
 			return
 		case refresh.Dead:
-			d.die(ctx, &v)
+			// NATS may take its time to store a letter, or not answer at all. Whoever
+			// fetches has others to serve meanwhile, and so has a cycle of the service. There
+			// are no more of these than a lane may have in hand: the message is until it is buried.
+			b.burying.Go(func() {
+				d.die(ctx, &v)
+				d.leave()
+			})
+			return
 		}
 		d.leave()
 	}

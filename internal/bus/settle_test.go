@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -191,6 +192,67 @@ func TestACommandThatCannotBeReadIsADeadLetterAtOnce(t *testing.T) {
 	h.until("the commands are gone", func() bool { return h.commands() == 0 })
 	if len(in.jobs) != 0 {
 		t.Error("something unreadable became a job")
+	}
+}
+
+// silence has nobody answer when a dead letter is stored, and returns what is asked.
+func (h *house) silence() *nats.Subscription {
+	h.t.Helper()
+	if err := h.peer.DeleteStream(h.t.Context(), h.subjects.DeadLetterStream()); err != nil {
+		h.t.Fatal(err)
+	}
+	asked, err := h.peerNC.SubscribeSync(h.subjects.DeadLetter("*"))
+	if err == nil {
+		err = h.peerNC.Flush()
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return asked
+}
+
+func TestADeadLetterThatNobodyAnswersForKeepsNobodyElseWaiting(t *testing.T) {
+	t.Parallel()
+	h, in := newHouse(t, good()), newInbox()
+	asked := h.silence()
+	const bad, well = 10, 30 // bad ones in both requests' hands, and a place left for others
+	for range bad {
+		h.publish(plain, "{", nil)
+	}
+	h.fill(well)
+	h.start(h.Bus, in)
+	for range well {
+		done(in.next(t))
+	}
+	h.until("the good ones are done, and the bad ones kept", func() bool { return h.commands() == bad })
+	for range bad {
+		m, err := asked.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Respond([]byte(`{"stream":"MX_DEADLETTERS","seq":1}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.until("the bad ones are gone, as their letters are stored", func() bool { return h.commands() == 0 })
+}
+
+func TestClosingWaitsForDeadLettersOnTheirWay(t *testing.T) {
+	t.Parallel()
+	h, in, log := newHouse(t, good()), newInbox(), new(LockedBuffer)
+	h.log = slog.New(slog.NewTextHandler(log, nil))
+	asked := h.silence()
+	h.publish(plain, "{", nil)
+	stop := h.start(h.Bus, in)
+	if _, err := asked.NextMsg(patience); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	h.Close()
+	if n := log.count("dead letter not stored"); n != 1 {
+		t.Errorf("what came of %d letters is known when all is closed, want 1:\n%s", n, log)
 	}
 }
 
