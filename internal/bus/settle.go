@@ -11,9 +11,12 @@ import (
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
-// unburied is the delay after which a message comes again whose dead letter
-// could not be stored.
-const unburied = 5 * time.Second
+// Delays after which a message comes again whose dead letter could not be stored. They
+// grow, as many such messages would else take turns in the places of all others.
+const (
+	unburiedDelay    = 5 * time.Second
+	unburiedDelayMax = 5 * time.Minute
+)
 
 // settling returns the function that settles the message, once, by the verdict on
 // its job.
@@ -63,7 +66,7 @@ func (d *delivery) die(ctx context.Context, v *refresh.Verdict) {
 	}
 	if err != nil {
 		b.log.Error("dead letter not stored; the message comes again", "message", d.ref(), "error", err)
-		b.countUnsent(d.msg.NakWithDelay(unburied))
+		b.countUnsent(d.msg.NakWithDelay(unburied(d.meta.NumDelivered)))
 		return
 	}
 	b.metrics.deadLetters.WithLabelValues(string(v.Category)).Inc()
@@ -71,6 +74,11 @@ func (d *delivery) die(ctx context.Context, v *refresh.Verdict) {
 		"command", v.Result.CommandID, "trace_id", v.TraceID)
 	d.report(v.Result)
 	b.countUnsent(d.msg.Respond([]byte("+TERM " + v.Category)))
+}
+
+// unburied is after how long a message comes again that could not be buried.
+func unburied(deliveries uint64) time.Duration {
+	return min(unburiedDelay<<min(deliveries-1, 6), unburiedDelayMax)
 }
 
 // countUnsent counts a settlement that could not be sent. The message comes again, and

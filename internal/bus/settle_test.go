@@ -237,6 +237,21 @@ func TestADeadLetterThatNobodyAnswersForKeepsNobodyElseWaiting(t *testing.T) {
 	h.until("the bad ones are gone, as their letters are stored", func() bool { return h.commands() == 0 })
 }
 
+func TestAMessageThatCannotBeBuriedComesAgainLessAndLessOften(t *testing.T) {
+	t.Parallel()
+	var all time.Duration
+	for n := uint64(1); n < 100; n++ {
+		d := unburied(n)
+		if d < unburiedDelay || d > unburiedDelayMax || n > 1 && d < unburied(n-1) {
+			t.Errorf("after delivery %d in %s, before in %s", n, d, unburied(n-1))
+		}
+		all += d
+	}
+	if unburied(1) != unburiedDelay || unburied(99) != unburiedDelayMax || all < 7*time.Hour {
+		t.Errorf("first in %s, last in %s, %s for 99 deliveries", unburied(1), unburied(99), all)
+	}
+}
+
 func TestClosingWaitsForDeadLettersOnTheirWay(t *testing.T) {
 	t.Parallel()
 	h, in, log := newHouse(t, good()), newInbox(), new(LockedBuffer)
