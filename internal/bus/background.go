@@ -99,7 +99,7 @@ func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 		d.settling(ctx)(refresh.Verdict{Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: err.Error()})
 		return
 	}
-	j.At, j.Settle = d.meta.Timestamp, d.settling(ctx)
+	j.At, j.Joined, j.Settle = d.meta.Timestamp, d.joined, d.settling(ctx)
 	jobs.Submit(j)
 }
 

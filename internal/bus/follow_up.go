@@ -79,6 +79,6 @@ func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 		Deliveries: d.meta.NumDelivered,
 		FollowUpOf: d.meta.Sequence.Stream, At: d.meta.Timestamp,
 		Traceparent: trace.traceparent,
-		Settle:      d.settling(ctx),
+		Joined:      d.joined, Settle: d.settling(ctx),
 	})
 }

@@ -18,7 +18,8 @@ type delivery struct {
 	msg  *nats.Msg
 	meta *nats.MsgMetadata
 
-	command bool // whoever sent it may listen for a result
+	command bool  // whoever sent it may listen for a result
+	place   place // of the lane's
 }
 
 // open takes a message in hand. It returns nil when nothing can be done with it:
@@ -42,6 +43,9 @@ func (b *Bus) open(ctx context.Context, l *lane, m *nats.Msg) *delivery {
 func (d *delivery) ref() string {
 	return d.meta.Stream + "-" + strconv.FormatUint(d.meta.Sequence.Stream, 10)
 }
+
+// joined is told when the message's job waits for a turn that others have begun.
+func (d *delivery) joined() { d.lane.stepAside(d) }
 
 // command makes a job of a message on the command stream.
 func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
@@ -71,6 +75,6 @@ func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 		At: d.meta.Timestamp, Source: sourceOf(m.Header), Lane: refresh.Interactive,
 		Deliveries:  d.meta.NumDelivered,
 		Traceparent: r.traceparent, Tracestate: r.tracestate,
-		Settle: d.settling(ctx),
+		Joined: d.joined, Settle: d.settling(ctx),
 	})
 }

@@ -28,6 +28,12 @@ const (
 	// candidates is how many messages may be in hand in search of one to probe with:
 	// the server sends those first that were handed back, and so have failed before.
 	candidates = 128
+	// maxAside bounds the messages of a lane that are in hand without a place, and so
+	// how many may wait for members that MX answers slowly for before others have to wait
+	// behind them. Each costs a sign of life every five seconds, and asideSize of memory
+	// at most. Of maxAckPending, which all workers share, four have their fill.
+	maxAside  = 4096
+	asideSize = 4 << 10 // far more than any command needs; a bigger one keeps its place
 )
 
 // lane fetches the messages of one durable consumer, as many as may be in hand,
@@ -42,7 +48,7 @@ type lane struct {
 	js      jetstream.JetStream
 	stream  string
 	durable string
-	limit   int // messages in hand, or asked for, at once
+	limit   int // messages in hand, or asked for, at once, save those that are aside
 	batch   int // messages to ask for at once
 	handle  func(*nats.Msg)
 	flow    func() refresh.Flow
@@ -50,7 +56,8 @@ type lane struct {
 
 	mu      sync.Mutex
 	room    *sync.Cond // signaled when held falls or stopped changes
-	held    int        // messages in hand or asked for
+	held    int        // places taken: by messages in hand or asked for
+	aside   int        // messages in hand that take no place
 	stopped bool       // ask for no more
 	down    bool       // fetching is interrupted, and that was told
 	back    []func()   // hand back what is to be handed back while the last requests run out
@@ -83,6 +90,46 @@ func (l *lane) leave(n int) {
 	defer l.mu.Unlock()
 	l.held -= n
 	l.room.Broadcast()
+}
+
+// place is where a message in hand stands. It is guarded by its lane's lock.
+type place uint8
+
+const (
+	placed place = iota
+	aside
+	gone
+)
+
+// stepAside gives the place of a message to another one. It is for those that wait
+// for a turn which others have begun: a place is for a read of MX to come, and these
+// are served by somebody else's. Else a member that MX answers slowly for, and that
+// many commands are about, would have all places, one read after the other.
+func (l *lane) stepAside(d *delivery) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d.place != placed || l.aside >= maxAside || d.msg.Size() > asideSize {
+		return
+	}
+	d.place = aside
+	l.aside++
+	l.held--
+	l.room.Broadcast()
+}
+
+// dismiss notes that a message is no longer in hand.
+func (l *lane) dismiss(d *delivery) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch d.place {
+	case placed:
+		l.held--
+		l.room.Broadcast()
+	case aside:
+		l.aside--
+	case gone:
+	}
+	d.place = gone
 }
 
 func (l *lane) stop(yes bool) {

@@ -52,7 +52,7 @@ func (d *delivery) settling(ctx context.Context) func(refresh.Verdict) {
 // leave notes that the message is no longer in hand.
 func (d *delivery) leave() {
 	d.bus.inProgress.release(d.msg)
-	d.lane.leave(1)
+	d.lane.dismiss(d)
 }
 
 // die settles a message with a dead letter.

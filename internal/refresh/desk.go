@@ -127,6 +127,8 @@ func (d *desk) enqueue(j *Job, k turnKey) {
 		if t.ailing {
 			d.ailing++
 		}
+	} else if j.Joined != nil {
+		j.Joined()
 	}
 	t.waiting = append(t.waiting, j)
 	if !t.running {

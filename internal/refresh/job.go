@@ -68,6 +68,12 @@ type Job struct {
 	Confirms *Confirmation
 	// Following is set on the next read of a member that is followed.
 	Following *Following
+	// Joined, if set, is called when the job joins a turn that others have begun: their
+	// read serves it, or the next one does with all that wait by then, so that it will
+	// cost nobody a call to MX. That shows with Submit or, where a partner's ids have to
+	// be resolved first, later; it may show more than once, but never after Settle. It is
+	// called with a lock held: it returns at once, and asks nothing of the Service.
+	Joined func()
 	// Settle is called exactly once, from any goroutine, when the job is finished.
 	Settle func(Verdict)
 
