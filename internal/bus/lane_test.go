@@ -3,10 +3,9 @@ package bus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,36 +49,43 @@ func (h *house) fill(n int) {
 
 func TestALaneTakesNoMoreInHandThanItMay(t *testing.T) {
 	t.Parallel()
-	h, in := newHouse(t, good()), newInbox()
+	h, q := newHouse(t, good()), newQueue(false)
 	const inHand, all = 16, 60 // for 4 reads in flight
 	h.fill(all)
-	h.start(h.Bus, in)
-	h.until("the lane is full", func() bool {
-		n, _ := h.pending("MX_COMMANDS", consumerCommands)
-		return len(in.jobs) == inHand && n >= inHand
+	h.start(h.Bus, q)
+	h.until("the lane is full, and asks for no more", func() bool {
+		c, err := h.peer.Consumer(t.Context(), "MX_COMMANDS", consumerCommands)
+		return err == nil && len(q.jobs) == inHand && c.CachedInfo().NumWaiting == 0
 	})
-	if n, _ := h.pending("MX_COMMANDS", consumerCommands); n != inHand {
-		t.Errorf("%d messages fetched, want the %d in hand", n, inHand)
+	if n, waiting := h.pending("MX_COMMANDS", consumerCommands); n != inHand || waiting != all-inHand {
+		t.Errorf("%d messages fetched and %d left, want %d and %d", n, waiting, inHand, all-inHand)
 	}
-	if len(in.jobs) != inHand {
-		t.Errorf("%d jobs in hand, want %d", len(in.jobs), inHand)
-	}
-	for range all {
-		done(in.next(t))
-	}
+	h.drain(q, all, inHand)
 	h.until("all are acknowledged", func() bool { return h.commands() == 0 })
+}
+
+// prober is an inbox that, as the service does, has a job to probe MX with as soon as
+// it has been given one.
+type prober struct {
+	looks
+	first sync.Once
+}
+
+func (p *prober) Submit(j *refresh.Job) {
+	p.first.Do(func() { p.set(refresh.Flow{Suspended: true, Hand: 1, Promising: true}) })
+	p.looks.Submit(j)
 }
 
 func TestASuspendedLaneFetchesOneMessageToProbeWith(t *testing.T) {
 	t.Parallel()
-	h, in := newHouse(t, good()), newInbox()
+	h, in := newHouse(t, good()), &prober{looks: looks{inbox: newInbox()}}
 	in.set(refresh.Flow{Suspended: true})
 	h.fill(20)
 	h.start(h.Bus, in)
 	j := in.next(t)
-	in.set(refresh.Flow{Suspended: true, Hand: 1, Promising: true})
-	if n := h.fetched(20); n > 2 {
-		// The lane may have asked once more before it heard of the one in hand.
+	before := in.n.Load()
+	h.until("all lanes have looked again and again", func() bool { return in.n.Load() >= before+9 })
+	if n := h.fetched(20); n != 1 {
 		t.Errorf("%d messages fetched while MX may not be asked", n)
 	}
 	in.set(refresh.Flow{})
@@ -125,90 +131,6 @@ func TestALaneStopsFetchingWhenItIsSuspendedAndHandlesWhatItHas(t *testing.T) {
 	for range 10 {
 		done(in.next(t))
 	}
-}
-
-func TestStoppingALaneLeavesNothingToWaitForTheAckWait(t *testing.T) {
-	t.Parallel()
-	h, in := newHouse(t, good()), newInbox()
-	h.fill(60)
-	stop := h.start(h.Bus, in)
-	h.until("the lane is full", func() bool { return len(in.jobs) == 16 })
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	for range len(in.jobs) { // as the service does once it is stopped
-		in.next(t).Settle(refresh.Verdict{Disposition: refresh.Return})
-	}
-	other := newInbox()
-	h.start(h.open(good()), other)
-	seen := make(map[string]bool)
-	for len(seen) < 60 { // next waits for less than the ack wait
-		j := other.next(t)
-		seen[j.Ref] = true
-		done(j)
-	}
-	h.until("all are acknowledged", func() bool { return h.commands() == 0 })
-}
-
-// deliveries is how often each of a consumer's next n messages has been handed out,
-// this time included.
-func (h *house) deliveries(stream, durable string, n int) (all []uint64) {
-	h.t.Helper()
-	for _, m := range h.pulled(stream, durable, n) {
-		meta, err := m.Metadata()
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		all = append(all, meta.NumDelivered)
-	}
-	return all
-}
-
-func TestStoppingHandsWhatIsInHandBackOnce(t *testing.T) {
-	t.Parallel()
-	const n = 3 // fewer than either lane asks for, so that a request is open all the time
-	twice := []uint64{2, 2, 2}
-	t.Run("commands that are settled while the last requests run out", func(t *testing.T) {
-		t.Parallel()
-		h, in := newHouse(t, good()), newInbox()
-		h.fill(n)
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- h.Run(ctx, in) }()
-		h.until("all are in hand", func() bool { return len(in.jobs) == n })
-		cancel()
-		for range n {
-			in.next(t).Settle(refresh.Verdict{Disposition: refresh.Return})
-		}
-		if err := <-ended; err != nil {
-			t.Fatal(err)
-		}
-		if got := h.deliveries("MX_COMMANDS", consumerCommands, n); !slices.Equal(got, twice) {
-			t.Errorf("deliveries %v, want %v", got, twice)
-		}
-	})
-	t.Run("events that wait for their time", func(t *testing.T) {
-		t.Parallel()
-		c := good()
-		c.FollowUpAfter = maxFollowUp
-		h, in := newHouse(t, c), newInbox()
-		for i := range n {
-			if _, err := h.States().Append(t.Context(), event(t, key(t, fmt.Sprintf("MBR-%d", i)), 1), 0); err != nil {
-				t.Fatal(err)
-			}
-		}
-		stop := h.start(h.Bus, in)
-		h.until("all are in hand", func() bool {
-			inHand, _ := h.pending("MX_EVENTS", consumerFollow)
-			return inHand == n
-		})
-		if err := stop(); err != nil {
-			t.Fatal(err)
-		}
-		if got := h.deliveries("MX_EVENTS", consumerFollow, n); !slices.Equal(got, twice) {
-			t.Errorf("deliveries %v, want %v", got, twice)
-		}
-	})
 }
 
 func TestTheDeathOfAConsumerEndsTheWorker(t *testing.T) {
