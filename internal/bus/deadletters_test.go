@@ -69,6 +69,20 @@ func TestADeadLetterFitsWhatTheServerTakes(t *testing.T) {
 			l.Reason != want.reason || l.BodySize != 3000 || l.BodySHA256 != "abc" {
 			t.Errorf("in %d bytes: %d of the body, headers %t, reason %q", limit, len(l.Body), len(l.Headers) > 0, l.Reason)
 		}
+		if l.Headers == nil {
+			t.Errorf("in %d bytes the headers are no object", limit)
+		}
+	}
+}
+
+func TestTheHeadersOfADeadLetterAreAnObjectEvenIfThereAreNone(t *testing.T) {
+	t.Parallel()
+	h, in := newHouse(t, good()), newInbox()
+	h.start(h.Bus, in)
+	h.publish(plain, "{", nil)
+	h.until("the letter is there", func() bool { return len(h.letters()) == 1 })
+	if l := h.letters()[0]; l.Headers == nil || len(l.Headers) != 0 {
+		t.Errorf("headers %v, want an empty object", l.Headers)
 	}
 }
 
