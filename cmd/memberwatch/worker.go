@@ -87,7 +87,7 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 	w.doors = append(w.doors, bus.NewWatch(topology, health, log))
 
 	if w.bus, err = bus.New(ctx, w.nc, c.Bus, bus.Options{
-		DeleteConfirmAfter: c.Refresh.DeleteConfirmAfter, MaxInFlight: c.MX.MaxInFlight, Log: log, Now: time.Now,
+		DeleteConfirmAfter: c.Refresh.DeleteConfirmAfter, MaxInFlight: c.MX.MaxInFlight, Health: health, Log: log, Now: time.Now,
 	}); err != nil {
 		return nil, fmt.Errorf("opening bus: %w", err)
 	}

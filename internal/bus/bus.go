@@ -23,6 +23,7 @@ type Options struct {
 	DeleteConfirmAfter time.Duration
 	// MaxInFlight is how many reads of MX may be under way.
 	MaxInFlight int
+	Health      Health
 	Log         *slog.Logger
 	Now         func() time.Time
 }
@@ -154,7 +155,7 @@ func (b *Bus) lane(jobs Jobs, stream, durable string, limit int) *lane {
 	return newLane(&lane{
 		nc: b.nc, js: b.js, stream: stream, durable: durable,
 		limit: limit, batch: max(1, limit/(2*pulls)), // so that both pulls are out while half of what is in hand waits
-		flow: jobs.Flow, log: b.log,
+		flow: jobs.Flow, health: b.options.Health, log: b.log, now: b.now,
 	})
 }
 

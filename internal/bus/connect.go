@@ -26,6 +26,7 @@ type Health interface {
 const (
 	CheckNATS     = "nats"
 	CheckTopology = "topology"
+	CheckFetching = "fetching_" // and the name of the consumer whose messages cannot be fetched
 )
 
 // connectAgain is the time between attempts at the first connection.

@@ -59,7 +59,7 @@ func (h *house) open(c Config) *Bus {
 	h.t.Helper()
 	nc := embeddedtest.ConnectAll(h.t, h.servers, nats.ReconnectBufSize(-1))
 	b, err := New(h.t.Context(), nc, c, Options{
-		DeleteConfirmAfter: time.Hour, MaxInFlight: 4, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		DeleteConfirmAfter: time.Hour, MaxInFlight: 4, Health: noHealth{}, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	if err != nil {
 		h.t.Fatal(err)

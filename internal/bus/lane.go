@@ -25,6 +25,9 @@ const (
 	// probeWait is how long a lane waits for a message to probe a failing MX with,
 	// and before it tries again to fetch after an error.
 	probeWait = 500 * time.Millisecond
+	// unreadyAfter is how long fetching may be interrupted before readiness hears of it:
+	// longer than a stream takes to find another leader.
+	unreadyAfter = 10 * time.Second
 	// candidates is how many messages may be in hand in search of one to probe with:
 	// the server sends those first that were handed back, and so have failed before.
 	candidates = 128
@@ -52,14 +55,17 @@ type lane struct {
 	batch   int // messages to ask for at once
 	handle  func(*nats.Msg)
 	flow    func() refresh.Flow
+	health  Health
 	log     *slog.Logger
+	now     func() time.Time
 
 	mu      sync.Mutex
 	room    *sync.Cond // signaled when held falls or stopped changes
 	held    int        // places taken: by messages in hand or asked for
 	aside   int        // messages in hand that take no place
 	stopped bool       // ask for no more
-	down    bool       // fetching is interrupted, and that was told
+	down    time.Time  // since when fetching is interrupted, which was told; zero: it is not
+	unready bool       // readiness was told so, too
 	back    []func()   // hand back what is to be handed back while the last requests run out
 	over    bool       // the last requests have run out
 }
@@ -199,32 +205,43 @@ func (l *lane) run(ctx context.Context) error {
 	return nil
 }
 
-// interrupted tells that messages cannot be fetched: once, until they can. What
-// the client says of a connection that is gone is that a buffer is full, since
-// we have it buffer nothing.
+// interrupted tells that messages cannot be fetched: the log once, until they can, and
+// readiness if it lasts. NATS may be well connected meanwhile, with JetStream off. What
+// the client says of a connection that is gone is that a buffer is full, since we have
+// it buffer nothing.
 func (l *lane) interrupted(err error) {
 	if !l.nc.IsConnected() {
 		err = errNotConnected
 	}
-	if l.setInterrupted(true) {
+	l.mu.Lock()
+	now := l.now()
+	began := l.down.IsZero()
+	if began {
+		l.down = now
+	}
+	l.unready = now.Sub(l.down) >= unreadyAfter
+	unready := l.unready
+	l.mu.Unlock()
+	if began {
 		l.log.Warn("fetching interrupted; this is said once until it goes on", "consumer", l.durable, "error", err)
 	}
-}
-
-// goesOn tells that messages can be fetched, if it was told that they cannot.
-func (l *lane) goesOn() {
-	if l.setInterrupted(false) {
-		l.log.Info("fetching goes on", "consumer", l.durable)
+	if unready {
+		l.health.Set(CheckFetching+l.durable, err)
 	}
 }
 
-// setInterrupted notes whether fetching is interrupted, and reports whether that is new.
-func (l *lane) setInterrupted(down bool) bool {
+// goesOn tells that messages can be fetched, to whom it was told that they cannot.
+func (l *lane) goesOn() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	was := l.down
-	l.down = down
-	return was != down
+	down, unready := !l.down.IsZero(), l.unready
+	l.down, l.unready = time.Time{}, false
+	l.mu.Unlock()
+	if down {
+		l.log.Info("fetching goes on", "consumer", l.durable)
+	}
+	if unready {
+		l.health.Set(CheckFetching+l.durable, nil)
+	}
 }
 
 var errNotConnected = errors.New("NATS is not connected")

@@ -228,6 +228,45 @@ func TestAnOutageOfNATSIsToldOnceByEachLane(t *testing.T) {
 	}
 }
 
+// checks is a health that remembers how each check is.
+type checks struct{ sync.Map }
+
+func (c *checks) Set(check string, err error) { c.Store(check, err) }
+
+// all reports whether readiness knows of each lane that it is bad, or well again.
+func (c *checks) all(bad bool) bool {
+	for _, durable := range []string{consumerCommands, consumerBackground, consumerFollow} {
+		if err, known := c.Load(CheckFetching + durable); !known || (err != nil) != bad {
+			return false
+		}
+	}
+	return true
+}
+
+func TestReadinessHearsOfAnInterruptionThatLasts(t *testing.T) {
+	t.Parallel()
+	h, in, health := newHouse(t, good()), &looks{inbox: newInbox()}, new(checks)
+	var ahead atomic.Int64
+	h.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	h.options.Health = health
+	h.start(h.Bus, in)
+	h.until("all lanes wait for messages", h.allWait)
+	h.servers[0].Shutdown()
+	again := func() {
+		before := in.n.Load()
+		h.until("all lanes have tried again and again", func() bool { return in.n.Load() >= before+9 })
+	}
+	again()
+	health.Range(func(check, err any) bool {
+		t.Errorf("%v is told at once, as %v", check, err)
+		return true
+	})
+	ahead.Add(int64(unreadyAfter))
+	h.until("it is told of all lanes", func() bool { return health.all(true) })
+	h.servers[0] = embeddedtest.Restart(t, h.servers[0])
+	h.until("all are well again", func() bool { return health.all(false) })
+}
+
 func TestAMessageInHandIsKeptFromComingAgain(t *testing.T) {
 	t.Parallel()
 	for name, alive := range map[string]bool{"alive": true, "given up": false} {

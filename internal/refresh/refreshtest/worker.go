@@ -54,7 +54,7 @@ func (r *Rig) StartWorker() *Worker {
 		r.tb.Fatal(err)
 	}
 	if w.Bus, err = bus.New(r.tb.Context(), w.NC, cfg, bus.Options{
-		DeleteConfirmAfter: r.refresh.DeleteConfirmAfter, MaxInFlight: r.refresh.MaxInFlight, Log: r.log, Now: time.Now,
+		DeleteConfirmAfter: r.refresh.DeleteConfirmAfter, MaxInFlight: r.refresh.MaxInFlight, Health: w.Health, Log: r.log, Now: time.Now,
 	}); err != nil {
 		r.tb.Fatal(err)
 	}
