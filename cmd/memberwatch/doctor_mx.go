@@ -27,7 +27,7 @@ func (d *doctor) examineMX(ctx context.Context, c *config, known []events.Key) {
 	}
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: base})
 	switch {
-	case err == nil && proxy != nil:
+	case err == nil && proxy != nil && base.Scheme == "https": // no other goes by a proxy
 		d.ok(checkMXDNS, "is the affair of the proxy %s", proxy.Host)
 	case !d.resolve(ctx, checkMXDNS, "MX_BASE_URL", []*url.URL{base}):
 		d.skip("the name cannot be resolved", all[1:]...)

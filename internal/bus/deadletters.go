@@ -26,13 +26,16 @@ const payloadRoom = 1 << 10
 
 // letter is the dead letter of a message.
 func letter(m *nats.Msg, meta *nats.MsgMetadata, c events.Category, reason string, now time.Time) events.DeadLetter {
-	body := m.Data
+	body, headers := m.Data, m.Header
+	if headers == nil {
+		headers = noHeaders()
+	}
 	sum := sha256.Sum256(body)
 	if len(reason) > maxReason {
 		reason = strings.ToValidUTF8(reason[:maxReason], "")
 	}
 	return events.DeadLetter{
-		Headers:    m.Header,
+		Headers:    headers,
 		Body:       body[:min(len(body), events.MaxDeadLetterBody)],
 		BodySize:   len(body),
 		BodySHA256: hex.EncodeToString(sum[:]),
@@ -46,6 +49,9 @@ func letter(m *nats.Msg, meta *nats.MsgMetadata, c events.Category, reason strin
 		DeadAt:     now.UTC(),
 	}
 }
+
+// noHeaders are those of a letter that holds none: an object as with any other letter, not null.
+func noHeaders() nats.Header { return nats.Header{} }
 
 // bury stores a dead letter durably. Doing it again, because no answer came or
 // the message was delivered again, stores nothing twice.
@@ -73,7 +79,7 @@ func fitting(l events.DeadLetter, limit int) ([]byte, error) {
 		data, err = json.Marshal(l)
 	}
 	if err == nil && len(data) > limit {
-		l.Headers, l.Reason = nil, l.Reason+"; headers: left out, as the server's max_payload has no room for them"
+		l.Headers, l.Reason = noHeaders(), l.Reason+"; headers: left out, as the server's max_payload has no room for them"
 		data, err = json.Marshal(l)
 	}
 	return data, err //nolint:wrapcheck // bury does.

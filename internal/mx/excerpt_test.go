@@ -40,7 +40,7 @@ func (s *span) SetStatus(_ codes.Code, text string) { s.tracer.said.WriteString(
 
 func (s *span) SetAttributes(all ...attribute.KeyValue) {
 	for _, a := range all {
-		s.tracer.said.WriteString(a.Value.Emit() + "\n")
+		s.tracer.said.WriteString(a.Value.String() + "\n")
 	}
 }
 
