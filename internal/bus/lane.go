@@ -34,7 +34,7 @@ const (
 	// maxAside bounds the messages of a lane that are in hand without a place, and so
 	// how many may wait for members that MX answers slowly for before others have to wait
 	// behind them. Each costs a sign of life every five seconds, and asideSize of memory
-	// at most. Of maxAckPending, which all workers share, four have their fill.
+	// at most. It is a part of maxAckPending, which all workers share.
 	maxAside  = 4096
 	asideSize = 4 << 10 // far more than any command needs; a bigger one keeps its place
 )
