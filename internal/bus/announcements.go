@@ -17,6 +17,7 @@ import (
 type Announcements struct {
 	js       jetstream.JetStream
 	subjects events.Subjects
+	states   *States
 }
 
 var _ refresh.Announcements = (*Announcements)(nil)
@@ -47,9 +48,31 @@ func (a *Announcements) last(ctx context.Context, k events.Key) (events.Event, u
 	return e, m.Sequence, nil
 }
 
-// settles reports whether last leaves nothing to do for a.
-func settles(last, a *events.Event) bool {
-	return last.ID == a.ID || last.Data.Revision > a.Data.Revision
+// settles reports whether last, which may be none, leaves nothing to do for a: it is
+// the same, or of a later event of the same life. Events that were purged or rolled
+// back begin again at revision 1, and what was announced of them stays for a while;
+// their revisions say nothing about a, and times are those of two workers' clocks. The
+// event stream tells the lives apart: a revision that it has not reached is a former
+// one's. Without an event there what was observed later is later.
+func (a *Announcements) settles(ctx context.Context, last, e *events.Event) (bool, error) {
+	if last.ID == "" || last.ID == e.ID {
+		return last.ID == e.ID, nil
+	}
+	have, want := &last.Data, &e.Data
+	if have.Revision < want.Revision && have.ObservedAt.Before(want.ObservedAt) {
+		return false, nil // the usual case, at no cost
+	}
+	now, seq, err := a.states.Last(ctx, e.Key)
+	switch {
+	case errors.Is(err, refresh.ErrUnreadable), err == nil && seq == 0:
+		return have.ObservedAt.After(want.ObservedAt), nil
+	case err != nil:
+		return false, fmt.Errorf("asking whose life an announcement is of: %w", err)
+	case now.Announcement("").ID == e.ID:
+		return false, nil // it is the member's last event that is to be announced
+	}
+	reached := now.Data.Revision
+	return want.Revision > reached || have.Revision >= want.Revision && have.Revision <= reached, nil
 }
 
 // Announced implements refresh.Announcements.
@@ -58,7 +81,7 @@ func (a *Announcements) Announced(ctx context.Context, e events.Event) (bool, er
 	if err != nil {
 		return false, err
 	}
-	return settles(&last, &e), nil
+	return a.settles(ctx, &last, &e)
 }
 
 // Announce implements refresh.Announcements. The announcement's id is its
@@ -74,8 +97,8 @@ func (a *Announcements) Announce(ctx context.Context, e events.Event) error {
 		if err != nil {
 			return err
 		}
-		if settles(&last, &e) {
-			return nil
+		if settled, err := a.settles(ctx, &last, &e); settled || err != nil {
+			return err
 		}
 		_, err = publish(ctx, a.js, &nats.Msg{Subject: a.subjects.OAuthOf(e.Key), Data: body, Header: nats.Header{
 			headerContentType:                   {events.ContentType},

@@ -79,10 +79,11 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 	if err != nil {
 		return nil, fmt.Errorf("opening bucket %s: %w", subjects.IDBucket(), err)
 	}
+	states := newStates(nc, js, subjects)
 	b := &Bus{
 		nc: nc, js: js, config: c, options: o, subjects: subjects, log: o.Log, now: o.Now,
-		states:        newStates(nc, js, subjects),
-		announcements: &Announcements{js, subjects},
+		states:        states,
+		announcements: &Announcements{js, subjects, states},
 		confirmations: newConfirmations(js, subjects, o.DeleteConfirmAfter, o.Now),
 		followings:    newFollowings(js, subjects, o.Now),
 		ids:           newIDs(kv, o.Log),
