@@ -42,9 +42,9 @@ type slowBody struct {
 	CorrelationID string `json:"correlation_id,omitempty"`
 	Reason        string `json:"reason,omitempty"`
 
-	FirstAt time.Time `json:"first_at,omitzero"` // confirm_deletion: of the first 404
+	FirstAt time.Time `json:"first_at,omitzero"` // confirm_deletion: of the first 404, by the server's clock
 	Tries   uint64    `json:"tries,omitempty"`   // settle: reads this one included
-	Since   time.Time `json:"since,omitzero"`    // settle: when the following began
+	Since   time.Time `json:"since,omitzero"`    // settle: when the following began, by the server's clock
 	Chain   string    `json:"chain,omitempty"`   // chain: its name
 	Step    uint64    `json:"step,omitempty"`    // chain: the step to make
 }
@@ -90,7 +90,7 @@ func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 	if err == nil {
 		j, err = body.job(d, k)
 	}
-	if errors.Is(err, errStrangeCause) && b.now().Sub(d.meta.Timestamp) < strangeFor {
+	if errors.Is(err, errStrangeCause) && b.clock.at(b.now()).Sub(d.meta.Timestamp) < strangeFor {
 		b.log.Debug("left to a newer worker", "message", d.ref(), "error", err)
 		d.settling(ctx)(refresh.Verdict{Disposition: refresh.Retry, Delay: strangeDelay, Reason: err.Error()})
 		return
@@ -98,6 +98,12 @@ func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 	if err != nil {
 		d.settling(ctx)(refresh.Verdict{Disposition: refresh.Dead, Category: events.CategoryInvalid, Reason: err.Error()})
 		return
+	}
+	if j.Confirms != nil {
+		j.Confirms.FirstAt = b.clock.toOurs(j.Confirms.FirstAt)
+	}
+	if j.Following != nil {
+		j.Following.Since = b.clock.toOurs(j.Following.Since)
 	}
 	j.At, j.Joined, j.Settle = d.meta.Timestamp, d.joined, d.settling(ctx)
 	jobs.Submit(j)

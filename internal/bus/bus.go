@@ -58,7 +58,7 @@ type Bus struct {
 
 	inProgress *inProgress
 	burying    sync.WaitGroup // dead letters on their way; Close waits for them
-	clock      serverClock
+	clock      *serverClock
 	metrics    *metrics
 	lag        *lag
 	stop       context.CancelFunc
@@ -79,26 +79,29 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 	if err != nil {
 		return nil, fmt.Errorf("opening bucket %s: %w", subjects.IDBucket(), err)
 	}
-	states := newStates(nc, js, subjects)
+	states, clock := newStates(nc, js, subjects), new(serverClock)
 	b := &Bus{
 		nc: nc, js: js, config: c, options: o, subjects: subjects, log: o.Log, now: o.Now,
 		states:        states,
 		announcements: &Announcements{js, subjects, states},
-		confirmations: newConfirmations(js, subjects, o.DeleteConfirmAfter, o.Now),
-		followings:    newFollowings(js, subjects, o.Now),
+		confirmations: newConfirmations(js, subjects, o.DeleteConfirmAfter, clock),
+		followings:    newFollowings(js, subjects, clock, o.Now),
 		ids:           newIDs(kv, o.Log),
-		chains:        NewChains(js, subjects, o.Now),
+		chains:        NewChains(js, subjects, func() time.Time { return clock.at(o.Now()) }),
 		inProgress:    newInProgress(ackWait / 3),
+		clock:         clock,
 		metrics:       newMetrics(),
 		lag:           newLag(js, c, subjects, o.Now, o.Log),
 	}
-	if err := b.confirmations.watch(ctx, nc); err != nil {
+	askTime := func(ctx context.Context) error { return clock.ask(ctx, js, subjects.BackgroundStream(), o.Now) }
+	if err := errors.Join(askTime(ctx), b.confirmations.watch(ctx, nc)); err != nil {
 		return nil, err
 	}
 	alive, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b.stop = stop
 	b.ended.Go(func() { b.inProgress.run(alive) })
 	b.ended.Go(func() { b.confirmations.listAgain(alive, nc, b.log) })
+	b.ended.Go(func() { clock.keep(alive, nc, askTime, b.log) })
 	return b, nil
 }
 

@@ -31,10 +31,11 @@ import (
 type Chains struct {
 	js       jetstream.JetStream
 	subjects events.Subjects
-	now      func() time.Time
+	now      func() time.Time // the server's
 }
 
-// NewChains returns the chains of an installation.
+// NewChains returns the chains of an installation. By now, the server's time, ticks are
+// sent that wait; who sends none may give any clock.
 func NewChains(js jetstream.JetStream, s events.Subjects, now func() time.Time) *Chains {
 	return &Chains{js, s, now}
 }

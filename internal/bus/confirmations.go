@@ -26,7 +26,7 @@ type Confirmations struct {
 	js       jetstream.JetStream
 	subjects events.Subjects
 	after    time.Duration
-	now      func() time.Time
+	clock    *serverClock
 
 	mu sync.Mutex
 	// Members that may have a confirmation, until all they have are canceled. That one
@@ -45,12 +45,12 @@ const pendingMemory = 100_000
 // listAgainAfter is the time between two tries to list what is pending.
 const listAgainAfter = time.Second
 
-func newConfirmations(js jetstream.JetStream, s events.Subjects, after time.Duration, now func() time.Time) *Confirmations {
+func newConfirmations(js jetstream.JetStream, s events.Subjects, after time.Duration, clock *serverClock) *Confirmations {
 	l, err := simplelru.NewLRU[events.Key, struct{}](pendingMemory, nil)
 	if err != nil {
 		panic(err) // Only for a size below 1.
 	}
-	return &Confirmations{js: js, subjects: s, after: after, now: now, pending: l}
+	return &Confirmations{js: js, subjects: s, after: after, clock: clock, pending: l}
 }
 
 // watch learns of confirmations that are pending already, and of those that any
@@ -130,15 +130,19 @@ func (c *Confirmations) Pending(k events.Key) bool {
 // Schedule implements refresh.Confirmations. The condition that the at-subject
 // is empty keeps a repeated 404 from postponing what the first one scheduled. One
 // that has fired waits on the due-subject, for long if the deletion is held back.
+//
+// The delay begins at the time that the server just gave, after the 404 and by the
+// clock that it fires by: a second look may come late, and never early, whatever our
+// clock says. So whoever takes the message need not ask whether it is time.
 func (c *Confirmations) Schedule(ctx context.Context, k events.Key, firstAt time.Time, by refresh.Cause) error {
-	m, err := scheduled(c.subjects, k, c.now().Add(c.after), slowBody{Cause: causeDeletion, FirstAt: firstAt.UTC()}, by)
-	if err != nil {
-		return fmt.Errorf("encoding confirmation: %w", err)
-	}
 	c.note(k)
 	s, err := streamOf(ctx, c.js, c.subjects.BackgroundStream())
 	if err != nil {
 		return err
+	}
+	m, err := scheduled(c.subjects, k, s.CachedInfo().TimeStamp.Add(c.after), slowBody{Cause: causeDeletion, FirstAt: c.clock.toTheirs(firstAt)}, by)
+	if err != nil {
+		return fmt.Errorf("encoding confirmation: %w", err)
 	}
 	fired, err := c.due(ctx, s, k)
 	if err != nil || len(fired) > 0 {

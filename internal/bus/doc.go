@@ -12,6 +12,7 @@
 //   - decode.go: commands in all their forms; decode_cloudevent.go: CloudEvents;
 //     json_names.go: names of fields to the letter; headers.go: names of headers.
 //   - settle.go: what becomes of a message when its job has ended.
+//   - clock.go: what time it is for NATS, which fires what is scheduled.
 //   - background.go: the causes of messages in the slow lane, and what each becomes.
 //   - states.go, announcements.go, confirmations.go, followings.go, ids.go: the ports
 //     of package refresh, each on its stream; publish.go: how all of them store;

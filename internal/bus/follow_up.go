@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,28 +18,6 @@ func followWait(stored, now time.Time, after time.Duration) time.Duration {
 	tick := max(after/64, 1)
 	due := stored.Add(after + tick - 1).Truncate(tick)
 	return min(due.Sub(now), after+tick)
-}
-
-// serverClock is the server's clock, as far as the times of its messages tell, where
-// ours is behind it. Without, each event of a backlog would seem to be of just now.
-type serverClock struct {
-	mu     sync.Mutex
-	stored time.Time // the latest that a message had when it was seen
-	seen   time.Time // when that was, by our clock
-}
-
-// now is the server's time as a message of some time is seen, or ours if that is later.
-func (c *serverClock) now(ours, stored time.Time) time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	theirs := c.stored.Add(ours.Sub(c.seen))
-	if stored.After(theirs) {
-		c.stored, c.seen, theirs = stored, ours, stored
-	}
-	if ours.After(theirs) {
-		return ours
-	}
-	return theirs
 }
 
 // followUp makes a job of an event once it is old enough. The stream is in time

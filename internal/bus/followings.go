@@ -22,7 +22,8 @@ import (
 type Followings struct {
 	js       jetstream.JetStream
 	subjects events.Subjects
-	now      func() time.Time
+	clock    *serverClock
+	now      func() time.Time // ours
 
 	mu        sync.Mutex
 	scheduled *simplelru.LRU[events.Key, time.Time] // until when it is certain that one waits
@@ -34,12 +35,12 @@ var _ refresh.Followings = (*Followings)(nil)
 // scheduled. For one that is pushed out NATS is asked again, and says so.
 const scheduledMemory = 100_000
 
-func newFollowings(js jetstream.JetStream, s events.Subjects, now func() time.Time) *Followings {
+func newFollowings(js jetstream.JetStream, s events.Subjects, clock *serverClock, now func() time.Time) *Followings {
 	l, err := simplelru.NewLRU[events.Key, time.Time](scheduledMemory, nil)
 	if err != nil {
 		panic(err) // Only for a size below 1.
 	}
-	return &Followings{js: js, subjects: s, now: now, scheduled: l}
+	return &Followings{js: js, subjects: s, clock: clock, now: now, scheduled: l}
 }
 
 // Schedule implements refresh.Followings.
@@ -51,7 +52,7 @@ func (f *Followings) Schedule(ctx context.Context, k events.Key, next refresh.Fo
 	if !anew && next.Tries == 1 && f.waits(k, now) {
 		return nil
 	}
-	m, err := scheduled(f.subjects, k, now.Add(after), slowBody{Cause: causeSettle, Tries: next.Tries, Since: next.Since.UTC()}, next.Cause)
+	m, err := scheduled(f.subjects, k, f.clock.at(now).Add(after), slowBody{Cause: causeSettle, Tries: next.Tries, Since: f.clock.toTheirs(next.Since)}, next.Cause)
 	if err != nil {
 		return fmt.Errorf("encoding next read: %w", err)
 	}
@@ -66,7 +67,7 @@ func (f *Followings) Schedule(ctx context.Context, k events.Key, next refresh.Fo
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	// Half of the time: the server's clock, by which it fires, may be ahead of ours.
+	// Half of the time: the server's clock, by which it fires, may have been set since it was asked.
 	f.scheduled.Add(k.Clone(), now.Add(after/2))
 	return nil
 }
