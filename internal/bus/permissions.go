@@ -220,8 +220,12 @@ func Shortages(nc *nats.Conn, account *jetstream.AccountInfo, c *Config, steps [
 	if l.MaxConsumers >= 0 && tier.Consumers+consumers > l.MaxConsumers {
 		say("the account may have %d consumers, has %d and needs %d more", l.MaxConsumers, tier.Consumers, consumers)
 	}
-	if l.MaxAckPending > 0 && l.MaxAckPending < maxAckPending {
-		say("a consumer may have %d messages in hand; the service's have %d", l.MaxAckPending, maxAckPending)
+	pending := leastAckPending // what there is already may stay as it is
+	if consumers > 0 {
+		pending = maxAckPending
+	}
+	if l.MaxAckPending > 0 && l.MaxAckPending < pending {
+		say("a consumer may have %d messages in hand; the service's have %d", l.MaxAckPending, pending)
 	}
 	if l.MaxBytesRequired || l.StoreMaxStreamBytes > 0 {
 		say("every stream of the account must have a size limit; the service's have none, so that no state is ever dropped")

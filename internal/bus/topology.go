@@ -27,7 +27,7 @@ type Difference struct {
 	Want    string
 	// Fixed tells that the difference cannot be applied.
 	Fixed bool
-	// Works tells that the service works as it is, at a higher cost. No drift.
+	// Works tells that the service works as it is, if not as well. No drift.
 	Works bool
 	// Foreign tells why: the stream is another installation's, and its events would lie.
 	Foreign bool
@@ -44,7 +44,7 @@ func (s Difference) String() string {
 	kind, _, _ := strings.Cut(s.Object, " ")
 	switch {
 	case s.Works:
-		return text + "; it works as it is, at a higher cost"
+		return text + "; it works as it is, if not as well"
 	case !s.Fixed:
 		return text
 	case kind == "stream":
@@ -100,7 +100,7 @@ func (t *Topology) Plan(ctx context.Context) ([]Difference, error) {
 			have.Replicas = 0 // as many as its stream has, said another way
 		}
 		for _, s := range compare(want.object(), &have, &want.config, consumerRules()) {
-			s.Works = s.bodiesUnread()
+			s.Works = s.bearable(&have)
 			steps = append(steps, s)
 		}
 	}

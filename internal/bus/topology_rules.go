@@ -58,8 +58,11 @@ func streamRules() []rule[jetstream.StreamConfig] {
 	}
 }
 
-// ruleHeadersOnly is the one setting of a consumer that the service works without.
-const ruleHeadersOnly = "headers only"
+// Names of the settings of a consumer that the service may work without.
+const (
+	ruleHeadersOnly = "headers only"
+	ruleAckPending  = "max ack pending"
+)
 
 func consumerRules() []rule[jetstream.ConsumerConfig] {
 	type config = jetstream.ConsumerConfig
@@ -75,7 +78,7 @@ func consumerRules() []rule[jetstream.ConsumerConfig] {
 		{"ack wait", func(c *config) any { return &c.AckWait }, nil},
 		{"back-off", func(c *config) any { return &c.BackOff }, nil}, // it would replace the ack wait
 		{"max deliver", func(c *config) any { return &c.MaxDeliver }, nil},
-		{"max ack pending", func(c *config) any { return &c.MaxAckPending }, nil},
+		{ruleAckPending, func(c *config) any { return &c.MaxAckPending }, nil},
 		{"max request batch", func(c *config) any { return &c.MaxRequestBatch }, nil},
 		{"max request expires", func(c *config) any { return &c.MaxRequestExpires }, nil},
 		{"max request bytes", func(c *config) any { return &c.MaxRequestMaxBytes }, nil},
@@ -102,10 +105,18 @@ func compare[C any](object string, have, want *C, rules []rule[C]) []Difference 
 	return steps
 }
 
-// bodiesUnread reports whether a difference is that a consumer sends bodies which
-// nobody reads: one of before they were left out does.
-func (s *Difference) bodiesUnread() bool {
-	return s.Field == ruleHeadersOnly && s.Have == show(new(false))
+// bearable reports whether the service works with a difference of a consumer. One of
+// before bodies were left out sends them, and nobody reads them; one of before the bound
+// was raised stops for fewer delayed messages, and the operator's own bound may be any
+// that is not lower.
+func (s *Difference) bearable(have *jetstream.ConsumerConfig) bool {
+	switch s.Field {
+	case ruleHeadersOnly:
+		return !have.HeadersOnly
+	case ruleAckPending:
+		return have.MaxAckPending < 0 || have.MaxAckPending >= leastAckPending
+	}
+	return false
 }
 
 // mended returns have with what rules are about taken from want. All else stays

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -113,7 +114,7 @@ func TestEverySettingOfAStreamThatAPromiseRestsOnIsCompared(t *testing.T) {
 		"bucket values":   {"KV_MX_IDS", func(c *config) { c.MaxMsgSize = 10 }, "bucket MX_IDS: max message size is 10, want -1", false},
 		"bucket storage":  {"KV_MX_IDS", func(c *config) { c.Storage = jetstream.MemoryStorage }, "bucket MX_IDS: storage is Memory, want File", true},
 		"bucket roll-up":  {"KV_MX_IDS", func(c *config) { c.AllowRollup = false }, "bucket MX_IDS: roll-up is false, want true", false},
-		"consumer limits": {"MX_COMMANDS", func(c *config) { c.ConsumerLimits.MaxAckPending = 30_000 }, "stream MX_COMMANDS: consumer limits is inactive threshold 0s, max ack pending 30000, want none", false},
+		"consumer limits": {"MX_COMMANDS", func(c *config) { c.ConsumerLimits.MaxAckPending = 200_000 }, "stream MX_COMMANDS: consumer limits is inactive threshold 0s, max ack pending 200000, want none", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -198,7 +199,7 @@ func TestEverySettingOfAConsumerThatAPromiseRestsOnIsCompared(t *testing.T) {
 		"headers only":    {func(c *config) { c.HeadersOnly = false }, "headers only is false, want true", false},
 		"ack wait":        {func(c *config) { c.AckWait = time.Second }, "ack wait is 1s, want 15s", false},
 		"max deliver":     {func(c *config) { c.MaxDeliver = 3 }, "max deliver is 3, want -1", false},
-		"max ack pending": {func(c *config) { c.MaxAckPending = 1 }, "max ack pending is 1, want 20000", false},
+		"max ack pending": {func(c *config) { c.MaxAckPending = 1 }, "max ack pending is 1, want 100000", false},
 		"request batch":   {func(c *config) { c.MaxRequestBatch = 1 }, "max request batch is 1, want 0", false},
 		"request expires": {func(c *config) { c.MaxRequestExpires = time.Second }, "max request expires is 1s, want 0s", false},
 		"request bytes":   {func(c *config) { c.MaxRequestMaxBytes = 100 }, "max request bytes is 100, want 0", false},
@@ -231,6 +232,53 @@ func TestBodiesThatNobodyReadsAreNoDrift(t *testing.T) {
 	h.changeConsumer("MX_COMMANDS", consumerCommands, func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true })
 	if err := top.Ready(t.Context(), noHealth{}); !errors.Is(err, ErrDrift) {
 		t.Errorf("commands without bodies: %v, want drift", err)
+	}
+}
+
+// An installation of before the bound was raised works as it is, until somebody applies.
+func TestABoundThatIsNoLowerThanTheFirstOneIsNoDrift(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, good())
+	top := NewTopology(h.peer, good(), h.subjects, identity())
+	for pending, works := range map[int]bool{leastAckPending: true, 2 * maxAckPending: true, -1: true, leastAckPending - 1: false} {
+		h.changeConsumer("MX_COMMANDS", consumerCommands, func(c *jetstream.ConsumerConfig) { c.MaxAckPending = pending })
+		if err := top.Ready(t.Context(), noHealth{}); works != (err == nil) || !works && !errors.Is(err, ErrDrift) {
+			t.Errorf("with %d: %v", pending, err)
+		}
+		wantSteps(t, top, false, fmt.Sprintf("consumer memberwatch on MX_COMMANDS: max ack pending is %d, want %d", pending, maxAckPending))
+	}
+}
+
+func TestManyDelayedCommandsKeepNoOtherFromBeingHandedOut(t *testing.T) {
+	t.Parallel()
+	h, in := newHouse(t, good()), newInbox()
+	cons, err := h.peer.Consumer(t.Context(), "MX_COMMANDS", consumerCommands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = leastAckPending + 1000 // as when a bank's members fail one by one
+	for range many / 1000 {
+		h.fill(1000)
+		batch, err := cons.Fetch(1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for m := range batch.Messages() {
+			if err := m.NakWithDelay(time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	h.until("all are delayed", func() bool {
+		i, err := cons.Info(t.Context())
+		return err == nil && i.NumAckPending == many
+	})
+	h.start(h.Bus, in)
+	h.publish(h.subjects.Refresh()+".USR-9.MBR-9", "", nil)
+	if j := in.next(t); j.Command.Member != "MBR-9" {
+		t.Errorf("job %+v", j)
+	} else {
+		done(j)
 	}
 }
 

@@ -25,8 +25,9 @@ type spending struct {
 }
 
 // budgetSize bounds how many failing jobs are counted at once. A job that is
-// pushed out begins again: it is tried for longer, never lost.
-const budgetSize = 10_000
+// pushed out begins again: it is tried for longer, never lost. As many as NATS lets
+// wait for their delay at once, in 30 MB when there are that many.
+const budgetSize = 100_000
 
 func newBudget() *budget {
 	l, err := simplelru.NewLRU[string, *spending](budgetSize, nil)
