@@ -248,3 +248,16 @@ func TestCheckReportsStreamsItCannotRead(t *testing.T) {
 		t.Errorf("after its context ended the error is %v, want that", err)
 	}
 }
+
+func TestStatusWithTheNameOfTheCommandHasATypeOfItsOwn(t *testing.T) {
+	t.Parallel()
+	js := open(t)
+	for prefix, want := range map[string]int{"status_refresh": 0, "refresh": 1} {
+		s := newStory()
+		s.happen(plainMember, prefix, obj{"connection_status": "REFRESH"})
+		s.publish(t, js, prefix, 0)
+		if r := check(t, js, oracle.Options{Prefix: prefix}); r.Faults != want {
+			t.Errorf("as member.%s the verdict is\n%s\nwant %d offenses", prefix, r, want)
+		}
+	}
+}

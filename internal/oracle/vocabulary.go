@@ -72,7 +72,7 @@ type vocabulary struct {
 	data     []string        // the data's fields, in order
 	fault    []string        // an error's fields, in order
 	kinds    map[string]bool // the kinds of action with their actors, as actor/kind
-	reserved map[string]bool // type tokens that are no status
+	reserved map[string]bool // tokens of types that are no status, the command's among them
 	remedy   map[string]bool // statuses whose remedy is to update credentials, and PENDING
 	settled  map[string]bool // statuses in which a URI alone makes no need
 }
@@ -113,7 +113,7 @@ func newVocabulary() vocabulary {
 		fault: []string{"error_code", "error_type", "error_message", "user_message", "locale"},
 		kinds: members("user/update_credentials user/authorize user/answer_challenge user/visit_institution " +
 			"support/contact_support none/wait none/none"),
-		reserved: members("error_raised error_cleared attributes_changed aggregated discovered deleted oauth_required"),
+		reserved: members("error_raised error_cleared attributes_changed aggregated discovered deleted oauth_required refresh"),
 		remedy:   members("PENDING PREVENTED DENIED IMPORTED IMPAIRED"),
 		settled:  members("CONNECTED CREATED DELAYED UPDATED RESUMED"),
 	}
