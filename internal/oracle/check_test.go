@@ -261,3 +261,37 @@ func TestStatusWithTheNameOfTheCommandHasATypeOfItsOwn(t *testing.T) {
 		}
 	}
 }
+
+func TestActionFollowsFromTheStatus(t *testing.T) {
+	t.Parallel()
+	table := strings.Fields(`
+		CREATED none/wait  PREVENTED user/update_credentials  DENIED user/update_credentials  CHALLENGED user/answer_challenge
+		REJECTED user/answer_challenge  LOCKED user/visit_institution  CONNECTED none/none  IMPEDED user/visit_institution
+		RECONNECTED user/answer_challenge  DEGRADED none/wait  DISCONNECTED support/contact_support  DISCONTINUED none/none
+		CLOSED none/none  DELAYED none/wait  FAILED none/wait  UPDATED none/wait  DISABLED support/contact_support
+		IMPORTED user/update_credentials  RESUMED none/wait  EXPIRED user/answer_challenge  IMPAIRED user/update_credentials
+		PENDING user/authorize  QUARANTINED none/none`)
+	js := open(t)
+	for prefix, other := range map[string]bool{"as-it-is": false, "another": true} {
+		s := newStory()
+		for i := 0; i < len(table); i += 2 {
+			m := s.happen(fmt.Sprintf("MBR-%d", i), strings.ToLower(table[i]), obj{"connection_status": table[i]})
+			actor, kind, _ := strings.Cut(table[i+1], "/")
+			if other {
+				actor, kind, _ = strings.Cut(table[(i+3)%len(table)], "/")
+				if table[i+1] == table[(i+3)%len(table)] {
+					actor = "robot"
+				}
+			}
+			m.data["action"] = obj{"actor": actor, "kind": kind}
+		}
+		s.publish(t, js, prefix, 0)
+		want := 0
+		if other {
+			want = len(table) / 2
+		}
+		if r := check(t, js, oracle.Options{Prefix: prefix}); r.Faults != want {
+			t.Errorf("with the action of another status: %t, verdict is\n%s\nwant %d offenses", other, r, want)
+		}
+	}
+}

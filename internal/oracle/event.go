@@ -231,13 +231,36 @@ func (c *checker) readChange(e *event, m message) {
 	}
 }
 
+// checkAction holds the action against the state it follows from.
 func (c *checker) checkAction(e *event, m message) {
+	wrong := func(format string, args ...any) { c.blame(Form, m, e.key(), format, args...) }
 	action, err := split(e.data.get("action"))
 	actor, _ := action.str("actor")
 	kind, _ := action.str("kind")
-	if err != nil || !slices.Equal(action.names, []string{"actor", "kind"}) || !c.vocabulary.kinds[actor+"/"+kind] {
-		c.blame(Form, m, e.key(), "action is %s, which nobody can take", shown(e.data.get("action")))
+	if err != nil || !slices.Equal(action.names, []string{"actor", "kind"}) {
+		wrong("action is %s, want an actor and a kind", shown(e.data.get("action")))
+		return
 	}
+	if want := c.action(e.now); actor+"/"+kind != want {
+		wrong("action is %s/%s, with connection_status %s, oauth_required %s, deleted %s it is %s", actor, kind,
+			e.now[fStatus].Value(), e.now[fOAuthRequired].Value(), e.now[fDeleted].Value(), want)
+	}
+}
+
+// action is who has to do what next about a member in state s, as actor/kind. Of a
+// status that MX added later nothing is known, and so nothing is asked.
+func (c *checker) action(s state) string {
+	v := &c.vocabulary
+	switch {
+	case s[fDeleted] == v.yes:
+		return actionNone
+	case s[fOAuthRequired] == v.yes:
+		return actionAuthorize
+	}
+	if want, known := v.actions[plain(s[fStatus])]; known {
+		return want
+	}
+	return actionNone
 }
 
 // checkSecrets looks for what must be nowhere.

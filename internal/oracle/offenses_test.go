@@ -77,7 +77,21 @@ func TestOracleReportsEachKindOfOffense(t *testing.T) {
 		{"an error of another shape", func(_ *story, e []*msg) { e[raised].member()["error"] = obj{"error_code": 1} }, nil, oracle.Form, "member.error has the fields error_code"},
 		{"a flag that is no flag", func(_ *story, e []*msg) { e[first].field("is_manual", "no") }, nil, oracle.Form, `member.is_manual is "no", not true or false`},
 		{"a status that is none", func(_ *story, e []*msg) { e[first].field("connection_status", "so so") }, nil, oracle.Form, `is "so so", which is no status`},
-		{"an action of another actor", func(_ *story, e []*msg) { e[first].data["action"] = obj{"actor": "none", "kind": "authorize"} }, nil, oracle.Form, "which nobody can take"},
+		{"an action of another actor", func(_ *story, e []*msg) { e[first].data["action"] = obj{"actor": "none", "kind": "authorize"} }, nil, oracle.Form, "action is none/authorize"},
+		{"an action of another status", func(s *story, _ []*msg) {
+			s.happen("MBR-3", "challenged", obj{"connection_status": "CHALLENGED"}).data["action"] = obj{"actor": "none", "kind": "none"}
+		}, nil, oracle.Form, `action is none/none, with connection_status "CHALLENGED", oauth_required false, deleted false it is user/answer_challenge`},
+		{"an action that passes over the need", func(_ *story, e []*msg) {
+			e[reauthorize].data["action"] = obj{"actor": "support", "kind": "contact_support"}
+		}, nil, oracle.Form, "it is user/authorize"},
+		{"an action about a deleted member", func(_ *story, e []*msg) {
+			e[deleted].data["action"] = obj{"actor": "support", "kind": "contact_support"}
+		}, nil, oracle.Form, "deleted true it is none/none"},
+		{"an action with more to it", func(_ *story, e []*msg) {
+			e[first].data["action"] = obj{"actor": "none", "kind": "none", "by": "today"}
+		}, nil, oracle.Form, "want an actor and a kind"},
+		{"use cases in no order", func(_ *story, e []*msg) { e[first].field("use_cases", []string{"PFM", "MONEY_MOVEMENT"}) }, nil, oracle.Form, `member.use_cases is ["PFM","MONEY_MOVEMENT"], not sorted`},
+		{"a use case twice", func(_ *story, e []*msg) { e[first].field("use_cases", []string{"PFM", "PFM"}) }, nil, oracle.Form, "or has one twice"},
 		{"revision zero", func(_ *story, e []*msg) { e[first].data["revision"] = 0 }, nil, oracle.Form, "revision is 0"},
 		{"changed with a foreign name", func(_ *story, e []*msg) { e[renamed].data["changed"] = []string{"error", "id", "metadata"} }, nil, oracle.Form, `changed names "metadata"`},
 		{"changed with a name twice", func(_ *story, e []*msg) { e[renamed].data["changed"] = []string{"error", "id", "id"} }, nil, oracle.Form, `changed names "id"`},

@@ -169,12 +169,27 @@ func message(s *story, member, token string, is obj, changed []string) *msg {
 			"partitionkey": member, "sequence": fmt.Sprintf("%020d", revision), "correlationid": "c-1",
 		},
 		data: obj{
-			"member": snapshot, "previous": nil, "changed": changed, "action": obj{"actor": "none", "kind": "none"},
+			"member": snapshot, "previous": nil, "changed": changed, "action": actionFor(is),
 			"oauth_required": is["oauth_required"], "provisional": is["provisional"], "deleted": is["deleted"],
 			"revision": revision, "observed_at": observed,
 		},
 		order: dataOrder, members: memberOrder,
 	}
+}
+
+// actionFor is the action of the states that the stories come to.
+func actionFor(is obj) obj {
+	actor, kind := "none", "none"
+	switch {
+	case is["deleted"] == true:
+	case is["oauth_required"] == true, is["connection_status"] == "PENDING":
+		actor, kind = "user", "authorize"
+	case is["connection_status"] == "DISCONNECTED":
+		actor, kind = "support", "contact_support"
+	case is["connection_status"] == "DEGRADED":
+		kind = "wait"
+	}
+	return obj{"actor": actor, "kind": kind}
 }
 
 // announce adds the announcement of the need that the member's last event began.

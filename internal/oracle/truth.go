@@ -173,6 +173,14 @@ func (v *vocabulary) fromMX(k kind, raw json.RawMessage) (said value, ok bool) {
 		t, err := time.Parse(time.RFC3339Nano, s)
 		return encode(t.UTC().Format(time.RFC3339Nano)), err == nil
 	}
+	if k == set {
+		var words []string
+		if err := json.Unmarshal(raw, &words); err != nil {
+			return v.null, false
+		}
+		slices.Sort(words) // MX gives them in any order.
+		return encode(append([]string{}, slices.Compact(words)...)), true
+	}
 	said, err := v.canonical(k, raw)
 	return said, err == nil
 }

@@ -51,8 +51,10 @@ func (v *vocabulary) canonical(k kind, raw json.RawMessage) (value, error) {
 		if err := json.Unmarshal(raw, &words); err != nil {
 			return v.null, fmt.Errorf("is %s, not an array of texts", shown(raw))
 		}
-		slices.Sort(words)
-		return encode(append([]string{}, slices.Compact(words)...)), nil
+		if !slices.IsSorted(words) || len(slices.Compact(slices.Clone(words))) != len(words) {
+			return v.null, fmt.Errorf("is %s, not sorted, or has one twice", shown(raw))
+		}
+		return encode(append([]string{}, words...)), nil
 	case fault:
 		return v.canonicalFault(raw)
 	}

@@ -51,7 +51,7 @@ const (
 	flag                // true, false or null
 	truth               // true or false
 	fault               // an error object or null
-	set                 // an array of strings or null
+	set                 // an array of strings, sorted, each once, or null
 	instant             // an RFC 3339 time in UTC or null
 )
 
@@ -69,12 +69,12 @@ type vocabulary struct {
 	index    map[string]fieldID
 	null     value
 	no, yes  value
-	data     []string        // the data's fields, in order
-	fault    []string        // an error's fields, in order
-	kinds    map[string]bool // the kinds of action with their actors, as actor/kind
-	reserved map[string]bool // tokens of types that are no status, the command's among them
-	remedy   map[string]bool // statuses whose remedy is to update credentials, and PENDING
-	settled  map[string]bool // statuses in which a URI alone makes no need
+	data     []string          // the data's fields, in order
+	fault    []string          // an error's fields, in order
+	actions  map[string]string // what each status asks for, as actor/kind
+	reserved map[string]bool   // tokens of types that are no status, the command's among them
+	remedy   map[string]bool   // statuses whose remedy is to update credentials, and PENDING
+	settled  map[string]bool   // statuses in which a URI alone makes no need
 }
 
 func newVocabulary() vocabulary {
@@ -111,8 +111,15 @@ func newVocabulary() vocabulary {
 			"member", "previous", "changed", "action", "oauth_required", "provisional", "deleted", "revision", "observed_at",
 		},
 		fault: []string{"error_code", "error_type", "error_message", "user_message", "locale"},
-		kinds: members("user/update_credentials user/authorize user/answer_challenge user/visit_institution " +
-			"support/contact_support none/wait none/none"),
+		actions: byStatus(map[string]string{
+			"user/update_credentials": "PREVENTED DENIED IMPORTED IMPAIRED",
+			actionAuthorize:           "PENDING",
+			"user/answer_challenge":   "CHALLENGED REJECTED EXPIRED RECONNECTED",
+			"user/visit_institution":  "LOCKED IMPEDED",
+			"support/contact_support": "DISCONNECTED DISABLED",
+			"none/wait":               "CREATED DELAYED UPDATED RESUMED DEGRADED FAILED",
+			actionNone:                "CONNECTED DISCONTINUED CLOSED",
+		}),
 		reserved: members("error_raised error_cleared attributes_changed aggregated discovered deleted oauth_required refresh"),
 		remedy:   members("PENDING PREVENTED DENIED IMPORTED IMPAIRED"),
 		settled:  members("CONNECTED CREATED DELAYED UPDATED RESUMED"),
@@ -121,6 +128,23 @@ func newVocabulary() vocabulary {
 		v.index[f.name] = fieldID(id)
 	}
 	return v
+}
+
+// Actions that do not follow from the status alone.
+const (
+	actionAuthorize = "user/authorize"
+	actionNone      = "none/none"
+)
+
+// byStatus turns statuses by action into actions by status.
+func byStatus(statuses map[string]string) map[string]string {
+	actions := map[string]string{}
+	for action, words := range statuses {
+		for status := range members(words) {
+			actions[status] = action
+		}
+	}
+	return actions
 }
 
 func members(words string) map[string]bool {
