@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -31,10 +32,14 @@ type Options struct {
 	// oauth_window_uri_blank, true or false, when the URI itself is not to be had), or nil for
 	// 404. Every member it yields that MX knows must have been published.
 	Truth iter.Seq2[string, []byte]
-	// Reads yields all that MX answered to reads of members and the client got whole, in the
-	// order it did. It makes sense when nothing is left to do: each command acked, each event
-	// followed up.
+	// Reads yields what MX answered to reads of members and the client got whole: of each
+	// member every status, every 404, and the last answer last. It makes sense when nothing
+	// is left to do: each command acked, each event followed up.
 	Reads iter.Seq[Read]
+	// EveryRead tells that Reads leaves out no answer, and yields those of a member in the
+	// order in which MX gave them. An answer that says no more than the one before it may be
+	// missing, as long as no read tells At; of 404s in a row two are wanted.
+	EveryRead bool
 	// Validate checks a raw event against its schema.
 	Validate func(raw []byte) error
 	// Secrets are texts that no event and no announcement may hold.
@@ -47,7 +52,13 @@ type Options struct {
 type Read struct {
 	Member string // the member's guid
 	Status int    // of HTTP
-	Body   []byte // the member object, for 200
+	// Body is the member object, for 200. Where the URI itself is not to be had,
+	// oauth_window_uri_blank tells, true or false, whether there was none; with neither
+	// of the two it is not known.
+	Body []byte
+	// At is when MX got the request; zero when that is not known. It counts with
+	// Options.EveryRead and Options.SameClock, which then is MX's clock, too.
+	At time.Time
 }
 
 const (
@@ -157,9 +168,10 @@ func (c *checker) event(m message) {
 	} else {
 		c.report.Transitions++
 	}
+	before := l.stored
 	c.follow(l, m, e)
 	if c.served != nil {
-		c.checkServed(m, e)
+		c.checkServed(l, m, e, before)
 	}
 }
 

@@ -7,11 +7,12 @@ import (
 
 // life is what is kept of a member: its last event, and its last need to authorize.
 type life struct {
-	revision uint64
-	seq      uint64
-	stored   time.Time
-	state    state
-	need     need
+	revision  uint64
+	seq       uint64
+	stored    time.Time
+	state     state
+	need      need
+	deletions int // events that said so
 }
 
 // need is an event by which the need to authorize arose.

@@ -223,7 +223,11 @@ func TestOracleReportsEachKindOfOffense(t *testing.T) {
 			o.Reads = slices.Values(slices.Concat(reads(clean()), []oracle.Read{{Member: plainMember, Status: 200, Body: []byte(`{"guid":"MBR-1","connection_status":"CLOSED"}`)}}))
 		}, oracle.I1, `connection_status: MX's last answer says "CLOSED", the last event "DELETED"`},
 		{"a status that MX never said", func(*story, []*msg) {}, func(o *oracle.Options) { o.Reads = slices.Values(reads(clean())[1:]) }, oracle.I7, "MX has never answered with status CONNECTED"},
-		{"a deletion after one 404", func(*story, []*msg) {}, func(o *oracle.Options) { o.Reads = slices.Values(slices.Delete(reads(clean()), 3, 4)) }, oracle.I7, "deleted after 1 answers of 404"},
+		{"a deletion after one 404", func(*story, []*msg) {}, func(o *oracle.Options) { o.Reads = slices.Values(slices.Delete(reads(clean()), 3, 4)) }, oracle.I7, "deletion 1 of the member, and MX has confirmed a 404 0 times"},
+		{"a user that MX never named", func(*story, []*msg) {}, func(o *oracle.Options) {
+			o.Reads = slices.Values(reads(clean().of("USR-9")))
+		}, oracle.I7, "MX has never answered with user_guid USR-1"},
+		{"another user at MX", func(*story, []*msg) {}, func(o *oracle.Options) { o.Truth = maps.All(clean().of("USR-9").truth()) }, oracle.I0, `user_guid: MX says "USR-9", the last event "USR-`},
 		{"a member that MX never answered for", func(*story, []*msg) {}, func(o *oracle.Options) { o.Reads = slices.Values([]oracle.Read{}) }, oracle.I7, "never answered for this member"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

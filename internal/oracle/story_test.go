@@ -246,6 +246,14 @@ func clean() *story {
 	return s
 }
 
+// of has MX know the members by another user; the events stay.
+func (s *story) of(user string) *story {
+	for _, is := range s.now {
+		is["user_guid"] = user
+	}
+	return s
+}
+
 // truth is what MX answers when the story is over.
 func (s *story) truth() map[string][]byte {
 	all := map[string][]byte{}

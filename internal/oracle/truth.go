@@ -4,76 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 )
-
-// answers is what MX answered of one member.
-type answers struct {
-	statuses map[string]bool
-	gone     int    // 404s
-	last     []byte // the last member object; nil when a 404 came after it
-}
-
-// takeReads keeps what the checks need of MX's answers.
-func (c *checker) takeReads(reads iter.Seq[Read]) {
-	c.served = map[string]*answers{}
-	for r := range reads {
-		a := c.served[r.Member]
-		if a == nil {
-			a = &answers{statuses: map[string]bool{}}
-			c.served[r.Member] = a
-		}
-		switch r.Status {
-		case 404:
-			a.gone++
-			a.last = nil
-		case 200:
-			// Nonsense with 200 is no answer, nor is another member's.
-			m, err := parseObject(unwrap(r.Body))
-			if guid, _ := m.str("guid"); err != nil || guid != r.Member {
-				continue
-			}
-			a.last = unwrap(r.Body)
-			if s, ok := m.str("connection_status"); ok {
-				a.statuses[s] = true
-			}
-		}
-	}
-}
-
-// unwrap takes the member out of the envelope that MX puts around it.
-func unwrap(body []byte) []byte {
-	if o, err := parseObject(body); err == nil && o.get("member") != nil {
-		return o.get("member")
-	}
-	return body
-}
-
-// checkServed checks that MX has said what an event says.
-func (c *checker) checkServed(m message, e event) {
-	const confirmed = 2
-	a := c.served[e.member]
-	switch status := plain(e.now[fStatus]); {
-	case a == nil:
-		c.blame(I7, m, e.key(), "MX has never answered for this member")
-	case status != "" && !a.statuses[status]:
-		c.blame(I7, m, e.key(), "MX has never answered with status %s", status)
-	case e.token == "deleted" && a.gone < confirmed:
-		c.blame(I7, m, e.key(), "deleted after %d answers of 404, want %d", a.gone, confirmed)
-	}
-}
-
-// checkLastReads holds each member's last state against MX's last answer.
-func (c *checker) checkLastReads() {
-	for _, guid := range slices.Sorted(maps.Keys(c.served)) {
-		if a := c.served[guid]; a.last != nil && (c.opts.Member == "" || c.opts.Member == guid) {
-			c.compare(I1, guid, a.last, "MX's last answer")
-		}
-	}
-}
 
 // checkTruth holds each member's last state against what MX answers now.
 func (c *checker) checkTruth(truth iter.Seq2[string, []byte]) {
@@ -128,7 +62,7 @@ func (c *checker) compare(inv Invariant, guid string, body []byte, who string) {
 			}
 		case !ok:
 			// No information, or none that can be read.
-		case f.attribute, id == fStatus:
+		case f.attribute, id == fStatus, id == fUserGUID:
 			if merged[id] = said; said != l.state[id] {
 				wrong("%s: %s says %s, the last event %s", f.name, who, said.Value(), l.state[id].Value())
 			}
@@ -148,15 +82,22 @@ func (c *checker) compare(inv Invariant, guid string, body []byte, who string) {
 // compareNeed holds oauth_required against what it should be with MX's URI at hand.
 func (c *checker) compareNeed(merged state, m object, wrong func(string, ...any), who string) {
 	must, may := c.needs(merged)
-	uri, _ := m.str("oauth_window_uri")
-	// Whoever keeps no URI tells whether there was one.
-	there := strings.TrimSpace(uri) != "" || string(m.get("oauth_window_uri_blank")) == "false"
-	if there && may && merged[fIsBeingAggregated] != c.vocabulary.yes {
+	if there, told := offersWindow(m); told && there && may && merged[fIsBeingAggregated] != c.vocabulary.yes {
 		must = true
 	}
 	if is := merged[fOAuthRequired] == c.vocabulary.yes; is && !may || !is && must {
 		wrong("oauth_required: the last event says %t, by what %s says it must be %t", is, who, must)
 	}
+}
+
+// offersWindow tells whether an answer has a URI to send the user to. Whoever keeps
+// no URI tells whether there was one; told is false when neither is there.
+func offersWindow(m object) (there, told bool) {
+	if blank := m.get("oauth_window_uri_blank"); blank != nil {
+		return string(blank) == "false", true
+	}
+	uri, _ := m.str("oauth_window_uri")
+	return strings.TrimSpace(uri) != "", m.get("oauth_window_uri") != nil
 }
 
 // fromMX reads a value as MX writes it; ok is false when it carries no
