@@ -1,7 +1,6 @@
 package events
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -55,36 +54,22 @@ func MemberFields() []string {
 func (m *Member) UnmarshalJSON(b []byte) error {
 	type plain Member
 	var p plain
+	b = exact(b, nest{"error": nil})
 	if err := json.Unmarshal(b, &p); err != nil {
 		return fmt.Errorf("decoding member: %w", err)
 	}
 	*m = Member(p)
-	for _, f := range MemberFields() {
-		if !hasKey(b, f) {
-			m.Missing = append(m.Missing, f)
+	names := MemberFields()
+	for name := range fields(b) {
+		if i := slices.Index(names, string(name)); i >= 0 {
+			names[i] = ""
 		}
+	}
+	m.Missing = slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	if len(m.Missing) == 0 {
+		m.Missing = nil
 	}
 	return nil
-}
-
-// hasKey reports whether the valid JSON object b has the key name. A quote
-// inside a string is escaped, so a quoted name before a colon is a key; and no
-// key of the nested error has a name of ours.
-func hasKey(b []byte, name string) bool {
-	for {
-		i := bytes.Index(b, []byte(name))
-		if i < 0 {
-			return false
-		}
-		end := i + len(name)
-		if i > 0 && b[i-1] == '"' && end < len(b) && b[end] == '"' {
-			rest := bytes.TrimLeft(b[end+1:], " \t\r\n")
-			if len(rest) > 0 && rest[0] == ':' {
-				return true
-			}
-		}
-		b = b[end:]
-	}
 }
 
 // Error is what MX reports to be wrong with a member. Two errors are the same

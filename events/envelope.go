@@ -92,16 +92,24 @@ type received[D any] struct {
 // unmarshal reads b, whose data may be JSON or JSON in base64. It has read what
 // it could, the type included, when the error is about the form of one value.
 func (r *received[D]) unmarshal(b []byte) error {
-	if err := json.Unmarshal(b, r); err != nil {
+	if err := json.Unmarshal(exact(b, nest{"data": dataNest()}), r); err != nil {
 		return fmt.Errorf("decoding cloudevent: %w", err)
 	}
 	if r.DataBase64 != nil {
-		if err := json.Unmarshal(r.DataBase64, &r.Data); err != nil {
+		if err := unmarshalData(r.DataBase64, &r.Data); err != nil {
 			return fmt.Errorf("decoding data_base64: %w", err)
 		}
 	}
 	return nil
 }
+
+// unmarshalData reads the data of an event or a result by the exact names of its fields.
+func unmarshalData[D any](b []byte, d *D) error {
+	return json.Unmarshal(exact(b, dataNest()), d) //nolint:wrapcheck // The caller says where the data was.
+}
+
+// dataNest is what exact has to know of data; a member sees to itself.
+func dataNest() nest { return nest{"action": nil} }
 
 // check reports what CloudEvents 1.0 or the contract forbids.
 func (r *received[D]) check() error {

@@ -226,7 +226,7 @@ func Parse(ce event.Event) (Event, error) {
 	if err := r.check(); err != nil {
 		return Event{}, fmt.Errorf("parsing cloudevent %s %s: %w", t, clip(r.ID), err)
 	}
-	if err := json.Unmarshal(ce.Data(), &r.Data); err != nil {
+	if err := unmarshalData(ce.Data(), &r.Data); err != nil {
 		return Event{}, fmt.Errorf("parsing data of %s %s: %w", t, clip(r.ID), err)
 	}
 	return newEvent(t, &r)
