@@ -7,6 +7,11 @@ import (
 
 // Subjects builds and reads the subjects and stream names of one installation,
 // whose name (SUBJECT_PREFIX) is the first token of each.
+//
+// A [Key] is safe by itself. What else becomes a token is a constant of the
+// program, or was checked where it came in; each builder says what it wants, and
+// does not look again. A text that was not checked could make a filter, or
+// another's subject, of what it builds.
 type Subjects struct{ prefix string }
 
 // DefaultPrefix is the SUBJECT_PREFIX of an installation that sets none.
@@ -86,7 +91,17 @@ func (s Subjects) EventsOf(k Key) string {
 	return s.prefix + ".events.member.*." + k.user + "." + k.member
 }
 
-// Event is where an event of type t is published.
+// EventsOfUser is the filter of the events of all of a user's members. user is MX's
+// guid, which must be a [ValidToken].
+func (s Subjects) EventsOfUser(user string) (string, error) {
+	if !ValidToken(user) {
+		return "", fmt.Errorf("user: %q is not a guid", clip(user))
+	}
+	return s.prefix + ".events.member.*." + user + ".*", nil
+}
+
+// Event is where an event of type t is published. t is of the catalog, made by
+// [Status.Type], or that of an event that was read.
 func (s Subjects) Event(t Type, k Key) string {
 	return s.prefix + ".events.member." + t.Token() + "." + k.user + "." + k.member
 }
@@ -119,18 +134,20 @@ func (s Subjects) OAuthOf(k Key) string {
 func (s Subjects) Results() string { return s.prefix + ".results.member.refresh.*" }
 
 // Result is where the result of a command is sent, once, without storage.
+// commandID must be a [ValidToken], as [Command.Validate] wants it.
 func (s Subjects) Result(commandID string) string {
 	return s.prefix + ".results.member.refresh." + commandID
 }
 
-// API is where requests to an endpoint of the service are sent, such as
-// [APIRefresh]. The answer comes to the reply subject.
+// API is where requests to an endpoint of the service are sent: one of
+// [Endpoints], such as [APIRefresh]. The answer comes to the reply subject.
 func (s Subjects) API(endpoint string) string { return s.prefix + ".api.member." + endpoint }
 
 // DeadLetters is the filter of all dead letters.
 func (s Subjects) DeadLetters() string { return s.prefix + ".deadletters.*" }
 
-// DeadLetter is where dead letters of a category are kept.
+// DeadLetter is where dead letters of a category are kept: one of [Categories], or
+// another [ValidToken].
 func (s Subjects) DeadLetter(c Category) string { return s.prefix + ".deadletters." + string(c) }
 
 // Background is the filter of everything in the slow lane's stream.
@@ -139,10 +156,20 @@ func (s Subjects) Background() string { return s.prefix + ".background.>" }
 // BackgroundDue is the filter of the slow lane's messages whose time has come.
 func (s Subjects) BackgroundDue() string { return s.prefix + ".background.due.*.*" }
 
-// BackgroundAt is where a member's scheduled read waits. cause is one token.
+// BackgroundAt is where a member's scheduled read waits. cause must be a [ValidToken].
 func (s Subjects) BackgroundAt(cause string, k Key) string {
 	return s.prefix + ".background.at." + cause + "." + k.user + "." + k.member
 }
+
+// BackgroundAtAny is the filter of what waits for one cause, of all members. cause
+// must be a [ValidToken].
+func (s Subjects) BackgroundAtAny(cause string) string {
+	return s.prefix + ".background.at." + cause + ".*.*"
+}
+
+// ChainRecord is where a walk over all members, such as a sweep, keeps how far it
+// has come. name must be a [ValidToken].
+func (s Subjects) ChainRecord(name string) string { return s.prefix + ".background.chain." + name }
 
 // BackgroundDueOf is where a member's scheduled reads arrive.
 func (s Subjects) BackgroundDueOf(k Key) string {

@@ -71,6 +71,10 @@ func TestNamesOnTheWireAreTheContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ofUser, err := s.EventsOfUser("USR-1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct{ got, want string }{
 		{s.CommandStream(), "MX_COMMANDS"},
 		{s.BackgroundStream(), "MX_BACKGROUND"},
@@ -83,6 +87,7 @@ func TestNamesOnTheWireAreTheContract(t *testing.T) {
 		{refreshOf, "mx.commands.member.refresh.USR-1.MBR-2"},
 		{s.Events(), "mx.events.member.*.*.*"},
 		{s.EventsOf(k), "mx.events.member.*.USR-1.MBR-2"},
+		{ofUser, "mx.events.member.*.USR-1.*"},
 		{s.Event(events.TypeConnected, k), "mx.events.member.connected.USR-1.MBR-2"},
 		{s.OAuth(), "mx.oauth.member.oauth_required.*.*"},
 		{s.OAuthOf(k), "mx.oauth.member.oauth_required.USR-1.MBR-2"},
@@ -93,6 +98,8 @@ func TestNamesOnTheWireAreTheContract(t *testing.T) {
 		{s.Background(), "mx.background.>"},
 		{s.BackgroundDue(), "mx.background.due.*.*"},
 		{s.BackgroundAt("confirm", k), "mx.background.at.confirm.USR-1.MBR-2"},
+		{s.BackgroundAtAny("confirm"), "mx.background.at.confirm.*.*"},
+		{s.ChainRecord("sweep"), "mx.background.chain.sweep"},
 		{s.BackgroundDueOf(k), "mx.background.due.USR-1.MBR-2"},
 	} {
 		if tc.got != tc.want {
@@ -177,7 +184,13 @@ func TestForeignSubjectsAreRefused(t *testing.T) {
 			t.Errorf("ParseBackground(%q) = %q, %v", subject, c, k)
 		}
 	}
+	if c, k, ok := s.ParseBackground(s.ChainRecord("sweep")); ok {
+		t.Errorf("the record of a chain is read as cause %q, %v", c, k)
+	}
 	for _, bad := range badTokens {
+		if filter, err := s.EventsOfUser(bad); err == nil || !strings.Contains(err.Error(), "user: ") {
+			t.Errorf("EventsOfUser(%q) = %q, %v; want an error that names user", bad, filter, err)
+		}
 		if subject, err := s.RefreshOf(bad, "m"); err == nil {
 			t.Errorf("RefreshOf(%q, m) = %q", bad, subject)
 		}
