@@ -49,14 +49,16 @@ type Event struct {
 var ErrNotMemberEvent = errors.New("not an event about a member")
 
 // New returns the event of type t that says d about member k in installation s.
-// Its id is a function of member, revision, type and time of observation.
+// Its id is a function of member, revision, type and time of observation. The
+// guids of d's member must be k's: encoding refuses anything else.
 func New(s Subjects, t Type, k Key, d Data) Event {
+	d.ObservedAt = d.ObservedAt.UTC()
 	return Event{
 		ID:     eventID(k, d.Revision, t, d.ObservedAt),
 		Type:   t,
 		Source: "/" + s.prefix + "/users/" + k.user + "/members/" + k.member,
 		Key:    k,
-		Time:   d.ObservedAt.UTC(),
+		Time:   d.ObservedAt,
 		Data:   d,
 	}
 }
@@ -107,8 +109,8 @@ func (t Type) SchemaID() string {
 
 // CloudEvent returns e as the SDK's type, valid against CloudEvents 1.0.
 func (e Event) CloudEvent() (event.Event, error) {
-	if e.Key.IsZero() {
-		return event.Event{}, fmt.Errorf("making cloudevent %s: no member", e.Type)
+	if err := e.check(); err != nil {
+		return event.Event{}, fmt.Errorf("making cloudevent %s: %w", e.Type, err)
 	}
 	data, err := json.Marshal(e.Data)
 	if err != nil {
@@ -150,6 +152,9 @@ func (e Event) Encode() ([]byte, error) {
 
 // AppendTo appends what [Event.Encode] returns to b, for who has room already.
 func (e *Event) AppendTo(b []byte) ([]byte, error) {
+	if err := e.check(); err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", e.Type, err)
+	}
 	if err := e.Data.check(); err != nil {
 		return nil, fmt.Errorf("encoding data of %s: %w", e.Type, err)
 	}
@@ -169,6 +174,21 @@ func (e *Event) AppendTo(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("encoding cloudevent %s: %w", e.Type, err)
 	}
 	return b, nil
+}
+
+// check refuses an event that would be found by another subject than its data say,
+// or by one that is a filter.
+func (e *Event) check() error {
+	switch {
+	case e.Key.IsZero():
+		return errors.New("no member")
+	case e.Key.user != e.Data.Member.UserGUID || e.Key.member != e.Data.Member.GUID:
+		return fmt.Errorf("member: the data are of %s/%s, the event is about %s", clip(e.Data.Member.UserGUID), clip(e.Data.Member.GUID), e.Key)
+	}
+	if t, ok := typeOf(string(e.Type)); !ok || t != e.Type {
+		return fmt.Errorf("type: %q is no type of a member's event", clip(string(e.Type)))
+	}
+	return nil
 }
 
 // Decode reads structured CloudEvents JSON as [Parse] does, without the way
@@ -237,6 +257,11 @@ func newEvent(t Type, r *received[Data]) (Event, error) {
 	k, err := NewKey(r.Data.Member.UserGUID, r.Data.Member.GUID)
 	if err != nil {
 		return Event{}, fmt.Errorf("reading data of %s %s: member: %w", t, clip(r.ID), err)
+	}
+	// A status becomes a type, and so a token of a subject. MX's are all of that form, those to come included.
+	if status := r.Data.Member.ConnectionStatus; status != nil && !status.Valid() {
+		return Event{}, fmt.Errorf("reading data of %s %s: member: connection_status: %q is not an upper-case letter and up to %d of A-Z 0-9 _",
+			t, clip(r.ID), clip(string(*status)), maxStatus-1)
 	}
 	if r.Data.Revision == 0 {
 		return Event{}, fmt.Errorf("reading data of %s %s: revision: missing", t, clip(r.ID))

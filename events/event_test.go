@@ -196,6 +196,11 @@ func TestEventWithoutItsAttributesIsNotEncoded(t *testing.T) {
 		"source": func(e *events.Event) { e.Source = "" },
 		"type":   func(e *events.Event) { e.Type = "" },
 		"key":    func(e *events.Event) { e.Key = events.Key{} },
+		"user":   func(e *events.Event) { e.Data.Member.UserGUID = "USR-9" },
+		"member": func(e *events.Event) { e.Data.Member.GUID = "MBR-9" },
+		"filter": func(e *events.Event) { e.Type = "member.*" },
+		"tail":   func(e *events.Event) { e.Type = "member.x.>" },
+		"other":  func(e *events.Event) { e.Type = "order.created" },
 		"data":   func(e *events.Event) { e.Data.Previous["x"] = json.RawMessage("{") },
 		"time":   func(e *events.Event) { e.Data.ObservedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
 	} {
@@ -210,6 +215,38 @@ func TestEventWithoutItsAttributesIsNotEncoded(t *testing.T) {
 	}
 	if b, err := (events.Event{}).Encode(); err == nil {
 		t.Errorf("the zero event encodes to %s", b)
+	}
+}
+
+func TestNewEventIsInUTC(t *testing.T) {
+	t.Parallel()
+	d := pendingEvent(t).Data
+	d.ObservedAt = observedAt.In(time.FixedZone("", 3600))
+	e := events.New(subjects(t), events.TypePending, key(t), d)
+	if e.Data.ObservedAt.Location() != time.UTC || e.Time.Location() != time.UTC || e.ID != pendingEvent(t).ID {
+		t.Errorf("observed at %s, time %s, id %s", e.Data.ObservedAt, e.Time, e.ID)
+	}
+	if raw := encoded(t, e); !strings.Contains(raw, `"observed_at":"2026-03-14T09:26:53.589793Z"`) {
+		t.Errorf("encoded to\n%s", raw)
+	}
+}
+
+// TestStatusThatCanBeNoTypeIsRefused: it would become a token of a subject.
+func TestStatusThatCanBeNoTypeIsRefused(t *testing.T) {
+	t.Parallel()
+	for status, ok := range map[string]bool{
+		`null`: true, `"CONNECTED"`: true, `"QUARANTINED_2"`: true, `"` + strings.Repeat("A", 64) + `"`: true,
+		`""`: false, `"a.> b"`: false, `"*"`: false, `"connected"`: false, `"_A"`: false, `"` + strings.Repeat("A", 65) + `"`: false,
+	} {
+		raw := strings.Replace(minimal, `"guid"`, `"connection_status":`+status+`,"guid"`, 1)
+		canonical := encoded(t, pendingEvent(t))
+		canonical = strings.Replace(canonical, `"connection_status":"PENDING"`, `"connection_status":`+status, 1)
+		for _, raw := range []string{strings.Replace(raw, "%s", "", 1), canonical} {
+			e, err := events.Decode([]byte(raw))
+			if ok && err != nil || !ok && (err == nil || !strings.Contains(err.Error(), "member: connection_status: ") || e.ID != "") {
+				t.Errorf("status %s is read: %v; want %t", status, err, ok)
+			}
+		}
 	}
 }
 
