@@ -59,6 +59,19 @@ func TestUnknownFieldsAndAttributesAreTolerated(t *testing.T) {
 	}
 }
 
+// TestWhatMXCallsAWindowIsPassedOn: MX says of it that it is a text, and no more.
+func TestWhatMXCallsAWindowIsPassedOn(t *testing.T) {
+	t.Parallel()
+	v := validator(t)
+	for name, place := range map[string]string{"member.oauth_required.json": "data.oauth_window_uri", "api.oauth_uri.response.json": "oauth_window_uri"} {
+		for _, uri := range []string{"https://mxbank.example/é?a=b c", "/authorize", "mxbank.example/{state}", "urn:x"} {
+			if err := checkAs(v, name)(mutated(t, name, set(place, uri))); err != nil {
+				t.Errorf("%s with %q: %v", name, uri, err)
+			}
+		}
+	}
+}
+
 // TestNewerValuesOfEnumerationsAreTolerated: within v1 enumerations grow, and a
 // consumer may validate and decode with something older than the service.
 func TestNewerValuesOfEnumerationsAreTolerated(t *testing.T) {
