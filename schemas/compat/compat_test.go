@@ -201,7 +201,7 @@ func TestWhatOnlyAddsIsNoBreak(t *testing.T) {
 		"a description":                             {schemas.Event, set("$defs.data.properties.revision.description", "Another.")},
 		"an example in a condition":                 {schemas.Event, set("$defs.data.then.properties.revision.examples", []any{1})},
 		"a pattern of a command dropped":            {schemas.Command, remove("properties.command_id.pattern")},
-		"a value of an option":                      {schemas.APIRequest("oauth_uri"), set("properties.referral_source.enum", []any{"", "BROWSER", "APP", "KIOSK"})},
+		"a value of an option":                      {schemas.APIRequest("oauth_uri"), set("properties.referral_source.enum", []any{"", "BROWSER", "APP", nil, "KIOSK"})},
 		"a length extended":                         {schemas.Command, set("properties.user.maxLength", 2048)},
 		"a field of a command that may be left out": {schemas.Command, set("required", []any{"user"})},
 		"another name for a definition": {schemas.Event, func(t *testing.T, o object) {

@@ -188,6 +188,16 @@ func TestSchemaAndCommandValidateAgree(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	for _, field := range []string{"user", "member", "command_id", "aggregate", "reason"} {
+		raw := mutated(t, "member.refresh.json", set(field, nil))
+		var c events.Command
+		if err := json.Unmarshal(raw, &c); err != nil {
+			t.Fatal(err)
+		}
+		if inGo, inSchema := c.Validate(), v.Command(raw); (inGo == nil) != (inSchema == nil) {
+			t.Errorf("%s is null: Validate says %v, the schema %v", field, inGo, inSchema)
+		}
+	}
 	for _, prefix := range []string{"", "USR-", "MBR-"} {
 		for _, limit := range []int{64, 256, 1024} {
 			for _, length := range []int{limit, limit + 1} {
@@ -210,10 +220,11 @@ func TestSchemasAndValidateOfRequestsAgree(t *testing.T) {
 	t.Parallel()
 	v := validator(t)
 	for name, value := range map[string][]any{
-		"user": {"u", "", "..", "USR-a.b"}, "member": {"m", "", "a.b"}, "timeout_ms": {0, 1, 60_000, 60_001, -1},
-		"command_id": {"", "c", "a.b"}, "reason": {"", "why", "\x00"},
-		"referral_source": {"", "BROWSER", "APP", "app"}, "client_redirect_url": {"", "myapp://x", "https://shop.example/", "/path", "x\x00:y"},
-		"ui_message_webview_url_scheme": {"", "myapp", "my app", "myapp:", strings.Repeat("a", 64), strings.Repeat("a", 65)},
+		"user": {"u", "", "..", "USR-a.b", nil}, "member": {"m", "", "a.b", nil}, "timeout_ms": {0, 1, 60_000, 60_001, -1, nil},
+		"command_id": {"", "c", "a.b", nil}, "reason": {"", "why", "\x00", nil}, "aggregate": {true, nil},
+		"enable_app2app": {false, nil}, "skip_aggregation": {true, nil},
+		"referral_source": {"", "BROWSER", "APP", "app", nil}, "client_redirect_url": {"", nil, "myapp://x", "https://shop.example/", "/path", "x\x00:y"},
+		"ui_message_webview_url_scheme": {"", nil, "myapp", "my app", "myapp:", strings.Repeat("a", 64), strings.Repeat("a", 65)},
 	} {
 		for _, value := range value {
 			for endpoint, to := range map[string]func() interface{ Validate() error }{
