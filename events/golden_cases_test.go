@@ -54,6 +54,7 @@ func goldenPlain(cases map[string][]byte) map[string]any {
 	return map[string]any{
 		"member.refresh":         refresh,
 		"member.refresh.minimal": events.Command{User: "anna@example.com", Member: "checking_17"},
+		"member.refresh.of":      map[string]any{"aggregate": true, "command_id": "cmd-7f3b"}, // its subject names the member
 		"deadletter":             goldenDeadLetter(),
 
 		"api.refresh.request":           events.RefreshRequest{Command: refresh, TimeoutMS: 30_000},

@@ -246,7 +246,7 @@ func (d *apiDocument) commands(t *testing.T, s events.Subjects, named func(strin
 	t.Helper()
 	command := apiMessage{
 		Name: events.CommandType, Title: "refresh command", ContentType: "application/json",
-		Summary: "Read this member from MX and publish what changed. As JSON, or as a CloudEvent of this type, structured or binary, with it as data; none is needed where the subject names the member.",
+		Summary: "Read this member from MX and publish what changed. As JSON, or as a CloudEvent of type " + events.CommandType + ", structured or binary, with it as data.",
 		Tags:    []apiTag{{Name: "command"}}, Payload: payload(events.CommandType),
 		Examples: []apiExample{example(t, events.CommandType), example(t, events.CommandType+".minimal")},
 	}
@@ -259,11 +259,14 @@ func (d *apiDocument) commands(t *testing.T, s events.Subjects, named func(strin
 		},
 	})
 	d.add(t, events.CommandType, "receive", s.CommandStream(), s.Refresh(), "Commands whose body names the member.", command)
+	// What the body need not say differs, and no more.
+	command.Name, command.Payload = events.CommandType+".of", payload(events.CommandType+".of")
+	command.Title, command.Examples = "refresh command whose subject names the member", []apiExample{example(t, events.CommandType+".of")}
+	command.Summary = strings.TrimSuffix(command.Summary, ".") + "; there may be no body at all."
 	d.add(t, events.CommandType+".of", "receive", s.CommandStream(), s.Refresh()+".{user}.{member}", "Commands whose subject names the member.", command)
-	delete(d.Components.Messages, events.CommandType+".of")
 	for _, id := range []string{events.CommandType, events.CommandType + ".of"} {
 		c := d.Channels[id]
-		c.Messages = map[string]ref{"command": {"#/components/messages/" + events.CommandType}}
+		c.Messages = map[string]ref{"command": {"#/components/messages/" + id}}
 		d.Channels[id] = c
 		op := d.Operations["receive."+id]
 		op.Messages = []ref{{"#/channels/" + id + "/messages/command"}}

@@ -111,7 +111,7 @@ func readme(t *testing.T) []byte {
 	b.WriteString("## Commands, results, dead letters\n\n| What | Subject | Stream |\n|---|---|---|\n")
 	for _, row := range [][4]string{
 		{"refresh command", schemas.Command, s.Refresh(), s.CommandStream()},
-		{"refresh command without a body", schemas.Command, s.Refresh() + ".<user>.<member>", s.CommandStream()},
+		{"refresh command that needs no body", schemas.CommandOf, s.Refresh() + ".<user>.<member>", s.CommandStream()},
 		{"result of a refresh command", schemas.Result, s.Result("<command_id>"), "none: listen first"},
 		{"dead letter", schemas.DeadLetter, s.DeadLetter("<category>"), s.DeadLetterStream()},
 	} {

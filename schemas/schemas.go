@@ -48,6 +48,7 @@ var FS embed.FS
 const (
 	Event      = "member.event.json"          // member events in general
 	Command    = "member.refresh.json"        // the body of a refresh command
+	CommandOf  = "member.refresh.of.json"     // the same where the subject names the member; there may be none
 	Result     = "member.refresh.result.json" // the result of a refresh command
 	DeadLetter = "deadletter.json"            // a dead letter
 	APIError   = "api.error.json"             // why a request was not served
@@ -64,7 +65,7 @@ func APIResponse(endpoint string) string { return "api." + endpoint + ".response
 // Inputs names the schemas of what is sent to the service. They say what it
 // takes, not what a consumer may rely on.
 func Inputs() []string {
-	names := []string{Command}
+	names := []string{Command, CommandOf}
 	for _, e := range events.Endpoints() {
 		names = append(names, APIRequest(e.Name))
 	}

@@ -16,12 +16,12 @@ func TestEveryIDIsThePathOfItsFile(t *testing.T) {
 	t.Parallel()
 	skipWhenUpdating(t)
 	all := schemas.All()
-	want := 4 + 2*len(events.Endpoints()) + 1
+	want := 5 + 2*len(events.Endpoints()) + 1
 	for range events.Types() {
 		want++
 	}
 	if len(all) != want {
-		t.Errorf("there are %d schemas, want %d: one of each type, four of others, those of requests", len(all), want)
+		t.Errorf("there are %d schemas, want %d: one of each type, five of others, those of requests", len(all), want)
 	}
 	if !slices.IsSortedFunc(all, func(a, b schemas.Schema) int { return strings.Compare(a.Name, b.Name) }) {
 		t.Error("All is not sorted by name")
@@ -65,7 +65,7 @@ func TestEveryTypeHasASchema(t *testing.T) {
 	if b, err := schemas.ByType("member.quarantined"); err != nil || !bytes.Equal(b, general.Bytes) {
 		t.Errorf("an unknown status has not the general schema: %v", err)
 	}
-	for _, typ := range []events.Type{"", "member.", "connected", "deadletter", "member.refresh", "member.event", "member.refresh.result", "api.get.request", "member.a/../b", "com.example.member.connected"} {
+	for _, typ := range []events.Type{"", "member.", "connected", "deadletter", "member.refresh", "member.refresh.of", "member.event", "member.refresh.result", "api.get.request", "member.a/../b", "com.example.member.connected"} {
 		if b, err := schemas.ByType(typ); err == nil {
 			t.Errorf("ByType(%q) = %.80s", typ, b)
 		}

@@ -90,6 +90,10 @@ func schemaOf(ceType string) string {
 // Command checks the body of a refresh command.
 func (v *Validator) Command(raw []byte) error { return v.check(schemas.Command, raw) }
 
+// CommandOf checks the body of a refresh command whose subject names the member. That
+// there may be none at all is for the caller to know.
+func (v *Validator) CommandOf(raw []byte) error { return v.check(schemas.CommandOf, raw) }
+
 // Result checks the result of a refresh command, a structured CloudEvent.
 func (v *Validator) Result(raw []byte) error { return v.check(schemas.Result, raw) }
 

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/schemas"
 	"github.com/memberwatch/memberwatch/schemas/validate"
 )
 
@@ -41,6 +42,7 @@ func TestUnknownFieldsAndAttributesAreTolerated(t *testing.T) {
 		"member.pending.json":                {"", "data", "data.member", "data.previous", "data.action"},
 		"member.error_raised.json":           {"data.member.error"},
 		"member.refresh.json":                {""},
+		"member.refresh.of.json":             {""},
 		"member.refresh.result.changed.json": {"", "data"},
 		"deadletter.json":                    {""},
 		"api.refresh.request.json":           {""},
@@ -215,6 +217,39 @@ func TestSchemaAndCommandValidateAgree(t *testing.T) {
 	})
 }
 
+// TestABodyNeedNotNameWhomTheSubjectNames also holds the fields of the two schemas
+// of a command to be the same.
+func TestABodyNeedNotNameWhomTheSubjectNames(t *testing.T) {
+	t.Parallel()
+	v := validator(t)
+	for raw, ok := range map[string]bool{
+		`{}`: true, `{"aggregate":true}`: true, `{"user":"","member":null}`: true, `{"user":"u","member":"m","reason":null}`: true,
+		`{"command_id":"c-1","novelty":7}`: true,
+		`{"command_id":"a.b"}`:             false, `{"user":".."}`: false, `{"member":"a.b"}`: false, `{"member":7}`: false, `{"aggregate":"yes"}`: false,
+		`{"reason":7}`: false, `[]`: false,
+	} {
+		if err := v.CommandOf([]byte(raw)); (err == nil) != ok {
+			t.Errorf("%s: %v, want it valid: %t", raw, err, ok)
+		}
+	}
+	fields := func(name string) []string {
+		s, err := schemas.ByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc struct {
+			Properties object `json:"properties"`
+		}
+		if err := json.Unmarshal(s.Bytes, &doc); err != nil {
+			t.Fatal(err)
+		}
+		return slices.Sorted(maps.Keys(doc.Properties))
+	}
+	if short, long := fields(schemas.Command), fields(schemas.CommandOf); !slices.Equal(short, long) {
+		t.Errorf("a command has the fields %v, one whose subject names the member %v", short, long)
+	}
+}
+
 // TestSchemasAndValidateOfRequestsAgree spoils one field of a good request at a time.
 func TestSchemasAndValidateOfRequestsAgree(t *testing.T) {
 	t.Parallel()
@@ -261,6 +296,8 @@ func checkAs(v *validate.Validator, name string) func([]byte) error {
 	switch {
 	case strings.HasPrefix(name, events.ResultType+"."):
 		return v.Result
+	case strings.HasPrefix(name, events.CommandType+".of."):
+		return v.CommandOf
 	case strings.HasPrefix(name, events.CommandType+"."):
 		return v.Command
 	case strings.HasPrefix(name, "deadletter."):
