@@ -33,7 +33,6 @@ import (
 	"embed"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -117,7 +116,7 @@ func ByName(name string) (Schema, error) {
 // member event's type.
 func ByType(t events.Type) ([]byte, error) {
 	token, ok := strings.CutPrefix(string(t), "member.")
-	if !ok || !events.ValidToken(token) || slices.Contains([]string{Event, Command}, string(t)+".json") {
+	if !ok || !events.ValidToken(token) || t == events.CommandType {
 		return nil, fmt.Errorf("finding schema: %q is no type of a member event", t)
 	}
 	s, err := ByName(strings.TrimPrefix(t.SchemaID(), base))
