@@ -50,7 +50,8 @@ const (
 	TypeAttributesChanged Type = "member.attributes_changed"
 	// TypeAggregated: successfully_aggregated_at moved forward (only with AGGREGATED_EVENTS).
 	TypeAggregated Type = "member.aggregated"
-	// TypeDiscovered: first sight of a member that has no status, or of any member with INITIAL_EVENTS off.
+	// TypeDiscovered: first sight of a member that has no status, or of any member with INITIAL_EVENTS off;
+	// or a deleted member came back, and no status of it was ever known.
 	TypeDiscovered Type = "member.discovered"
 	// TypeDeleted: MX no longer knows the member.
 	TypeDeleted Type = "member.deleted"
@@ -114,7 +115,7 @@ func others() []Entry {
 		{TypeErrorCleared, "", StreamEvents, "The error went away; the status is as before."},
 		{TypeAttributesChanged, "", StreamEvents, "The need to authorize, the end of an aggregation, a flag, an id, the name, the institution or the use cases changed; status and error are as before."},
 		{TypeAggregated, "", StreamEvents, "successfully_aggregated_at moved forward and nothing more significant changed; only with AGGREGATED_EVENTS=true."},
-		{TypeDiscovered, "", StreamEvents, "First sight of a member without a status, or of any member with INITIAL_EVENTS=false."},
+		{TypeDiscovered, "", StreamEvents, "First sight of a member without a status, or of any member with INITIAL_EVENTS=false; or a deleted member of no known status came back."},
 		{TypeDeleted, "", StreamEvents, "MX answered 404 for a known member, and again when asked to confirm."},
 		{TypeOAuthRequired, "", StreamOAuth, "The need to authorize arose; carries oauth_window_uri unless MX gave none."},
 	}
