@@ -165,7 +165,7 @@ func TestAnEventTellsOfAReadThatBeganAfterTheEventBefore(t *testing.T) {
 		reads func(first, second, third *msg) []oracle.Read
 		want  string
 	}{
-		"in order": {func(a, b, c *msg) []oracle.Read {
+		"in order": {func(_, b, c *msg) []oracle.Read {
 			return []oracle.Read{at(long, said(connected)), at(soon(b), said(disconnected)), at(soon(c), gone()), at(soon(c), gone())}
 		}, ""},
 		"more reads than events": {func(a, b, c *msg) []oracle.Read {
@@ -177,16 +177,16 @@ func TestAnEventTellsOfAReadThatBeganAfterTheEventBefore(t *testing.T) {
 		"a status that the read left out": {func(a, b, c *msg) []oracle.Read {
 			return []oracle.Read{at(soon(a), said(connected)), at(long, said(disconnected)), at(soon(b), said(silent)), at(soon(c), gone()), at(soon(c), gone())}
 		}, ""},
-		"a read that began before": {func(a, b, c *msg) []oracle.Read {
+		"a read that began before": {func(a, _, c *msg) []oracle.Read {
 			return []oracle.Read{at(soon(a), said(connected)), at(long, said(disconnected)), at(soon(c), gone()), at(soon(c), gone())}
 		}, "to a read that began after the event before was stored at"},
 		"a read that came later": {func(a, b, c *msg) []oracle.Read {
 			return []oracle.Read{at(soon(a), said(connected)), at(late(b), said(disconnected)), at(soon(c), gone()), at(soon(c), gone())}
 		}, "when this one was observed"},
-		"404s of before": {func(a, b, c *msg) []oracle.Read {
+		"404s of before": {func(a, b, _ *msg) []oracle.Read {
 			return []oracle.Read{at(long, gone()), at(long, gone()), at(soon(a), said(connected)), at(soon(b), said(disconnected))}
 		}, "when this one was observed"},
-		"one read without its time": {func(a, b, c *msg) []oracle.Read {
+		"one read without its time": {func(a, _, c *msg) []oracle.Read {
 			return []oracle.Read{at(soon(a), said(connected)), at(long, said(disconnected)), at(soon(c), gone()), gone()}
 		}, ""},
 	} {
