@@ -56,6 +56,7 @@ type Bus struct {
 	steps         atomic.Pointer[Stepper] // nil: ticks are for other workers
 	walking       sync.WaitGroup          // steps under way; begun by Run, which waits for them
 
+	schedules  *schedules
 	inProgress *inProgress
 	burying    sync.WaitGroup // dead letters on their way; Close waits for them
 	clock      *serverClock
@@ -80,17 +81,21 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 		return nil, fmt.Errorf("opening bucket %s: %w", subjects.IDBucket(), err)
 	}
 	states, clock := newStates(nc, js, subjects), new(serverClock)
+	theirs := func() time.Time { return clock.at(o.Now()) }
+	m := newMetrics()
+	overdue := &schedules{js: js, subjects: subjects, now: theirs, revived: m.revived, log: o.Log}
 	b := &Bus{
 		nc: nc, js: js, config: c, options: o, subjects: subjects, log: o.Log, now: o.Now,
 		states:        states,
 		announcements: &Announcements{js, subjects, states},
-		confirmations: newConfirmations(js, subjects, o.DeleteConfirmAfter, clock),
-		followings:    newFollowings(js, subjects, clock, o.Now),
+		confirmations: newConfirmations(js, subjects, o.DeleteConfirmAfter, clock, overdue),
+		followings:    newFollowings(js, subjects, clock, overdue, o.Now),
 		ids:           newIDs(kv, o.Log),
-		chains:        NewChains(js, subjects, func() time.Time { return clock.at(o.Now()) }),
+		chains:        NewChains(js, subjects, theirs),
+		schedules:     overdue,
 		inProgress:    newInProgress(ackWait / 3),
 		clock:         clock,
-		metrics:       newMetrics(),
+		metrics:       m,
 		lag:           newLag(js, c, subjects, o.Now, o.Log),
 	}
 	askTime := func(ctx context.Context) error { return clock.ask(ctx, js, subjects.BackgroundStream(), o.Now) }
@@ -102,6 +107,7 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 	b.ended.Go(func() { b.inProgress.run(alive) })
 	b.ended.Go(func() { b.confirmations.listAgain(alive, nc, b.log) })
 	b.ended.Go(func() { clock.keep(alive, nc, askTime, b.log) })
+	b.ended.Go(func() { overdue.run(alive) })
 	return b, nil
 }
 
@@ -188,10 +194,11 @@ type metrics struct {
 	deadLetters *prometheus.CounterVec
 	steps       *prometheus.CounterVec
 	lost        prometheus.Counter
+	revived     prometheus.Counter
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.deadLetters, m.steps, m.lost}
+	return []prometheus.Collector{m.deadLetters, m.steps, m.lost, m.revived}
 }
 
 func newMetrics() *metrics {
@@ -204,6 +211,9 @@ func newMetrics() *metrics {
 		}, []string{"chain", "outcome"}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "memberwatch_settlements_lost_total", Help: "Acknowledgements that could not be sent; the message comes again and finds nothing new.",
+		}),
+		revived: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "memberwatch_schedules_revived_total", Help: "Scheduled messages whose time had passed and that NATS had not fired, published again.",
 		}),
 	}
 }

@@ -115,7 +115,8 @@ func (c *Chains) Revive(ctx context.Context, name string) error {
 	return c.tick(ctx, name, step, 0)
 }
 
-// stuck reports whether a chain is to go on and has no tick, and its next step.
+// stuck reports whether a chain is to go on and has no tick, and its next step. A tick
+// that should have fired long ago is none.
 func (c *Chains) stuck(ctx context.Context, name string) (step uint64, stuck bool, err error) {
 	l, _, err := c.load(ctx, name)
 	if err != nil || !l.Live {
@@ -136,7 +137,7 @@ func (c *Chains) stuck(ctx context.Context, name string) (step uint64, stuck boo
 			return 0, false, fmt.Errorf("looking for tick of chain %s: %w", name, err)
 		}
 		var b slowBody
-		if m != nil && json.Unmarshal(m.Data, &b) == nil && b.Step == l.Step {
+		if m != nil && !overdue(m, s.CachedInfo().TimeStamp) && json.Unmarshal(m.Data, &b) == nil && b.Step == l.Step {
 			return l.Step, false, nil
 		}
 	}

@@ -27,6 +27,7 @@ type Confirmations struct {
 	subjects events.Subjects
 	after    time.Duration
 	clock    *serverClock
+	overdue  *schedules
 
 	mu sync.Mutex
 	// Members that may have a confirmation, until all they have are canceled. That one
@@ -45,12 +46,12 @@ const pendingMemory = 100_000
 // listAgainAfter is the time between two tries to list what is pending.
 const listAgainAfter = time.Second
 
-func newConfirmations(js jetstream.JetStream, s events.Subjects, after time.Duration, clock *serverClock) *Confirmations {
+func newConfirmations(js jetstream.JetStream, s events.Subjects, after time.Duration, clock *serverClock, overdue *schedules) *Confirmations {
 	l, err := simplelru.NewLRU[events.Key, struct{}](pendingMemory, nil)
 	if err != nil {
 		panic(err) // Only for a size below 1.
 	}
-	return &Confirmations{js: js, subjects: s, after: after, clock: clock, pending: l}
+	return &Confirmations{js: js, subjects: s, after: after, clock: clock, overdue: overdue, pending: l}
 }
 
 // watch learns of confirmations that are pending already, and of those that any
@@ -151,7 +152,7 @@ func (c *Confirmations) Schedule(ctx context.Context, k events.Key, firstAt time
 	m.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{"0"}
 	_, err = publish(ctx, c.js, m)
 	if errors.Is(err, refresh.ErrConflict) {
-		return nil
+		return c.overdue.mend(ctx, m.Subject)
 	}
 	return err
 }

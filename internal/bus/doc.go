@@ -16,7 +16,8 @@
 //   - background.go: the causes of messages in the slow lane, and what each becomes.
 //   - states.go, announcements.go, confirmations.go, followings.go, ids.go: the ports
 //     of package refresh, each on its stream; publish.go: how all of them store;
-//     buffers.go: where they encode; jetstream_error.go: what the server says no with.
+//     schedules.go: what is to fire, and does; buffers.go: where they encode;
+//     jetstream_error.go: what the server says no with.
 //   - chains.go: walks over all members, held by NATS; chain_steps.go: how their steps
 //     are made; known.go: the event stream as the list of all who are known.
 //   - deadletters.go: what could not be carried out, kept to be seen;

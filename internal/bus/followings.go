@@ -2,14 +2,12 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -23,6 +21,7 @@ type Followings struct {
 	js       jetstream.JetStream
 	subjects events.Subjects
 	clock    *serverClock
+	overdue  *schedules
 	now      func() time.Time // ours
 
 	mu        sync.Mutex
@@ -35,12 +34,12 @@ var _ refresh.Followings = (*Followings)(nil)
 // scheduled. For one that is pushed out NATS is asked again, and says so.
 const scheduledMemory = 100_000
 
-func newFollowings(js jetstream.JetStream, s events.Subjects, clock *serverClock, now func() time.Time) *Followings {
+func newFollowings(js jetstream.JetStream, s events.Subjects, clock *serverClock, overdue *schedules, now func() time.Time) *Followings {
 	l, err := simplelru.NewLRU[events.Key, time.Time](scheduledMemory, nil)
 	if err != nil {
 		panic(err) // Only for a size below 1.
 	}
-	return &Followings{js: js, subjects: s, clock: clock, now: now, scheduled: l}
+	return &Followings{js: js, subjects: s, clock: clock, overdue: overdue, now: now, scheduled: l}
 }
 
 // Schedule implements refresh.Followings.
@@ -61,7 +60,7 @@ func (f *Followings) Schedule(ctx context.Context, k events.Key, next refresh.Fo
 	}
 	switch _, err := publish(ctx, f.js, m); {
 	case errors.Is(err, refresh.ErrConflict):
-		return nil // When that one comes is not known here, so nothing is remembered.
+		return f.overdue.mend(ctx, m.Subject) // When that one comes is not known here, so nothing is remembered.
 	case err != nil:
 		return err
 	}
@@ -78,31 +77,4 @@ func (f *Followings) waits(k events.Key, now time.Time) bool {
 	defer f.mu.Unlock()
 	until, ok := f.scheduled.Get(k)
 	return ok && now.Before(until)
-}
-
-// scheduled is the message that fires into the member's due-subject at a time. Its
-// body says what for; an event that its read makes carries on by.
-func scheduled(s events.Subjects, k events.Key, at time.Time, b slowBody, by refresh.Cause) (*nats.Msg, error) {
-	b.CorrelationID, b.Reason = by.ID, by.Reason
-	body, err := json.Marshal(b)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // The caller says what it was.
-	}
-	h := schedule(at, s.BackgroundDueOf(k))
-	if by.Traceparent != "" {
-		h[headerTraceparent] = []string{by.Traceparent}
-		if by.Tracestate != "" {
-			h[headerTracestate] = []string{by.Tracestate}
-		}
-	}
-	return &nats.Msg{Subject: s.BackgroundAt(b.Cause, k), Data: body, Header: h}, nil
-}
-
-// schedule is the header of a message that is to fire into target at a time. It
-// is written here because the client's option cuts the time to seconds.
-func schedule(at time.Time, target string) nats.Header {
-	return nats.Header{
-		jetstream.ScheduleHeader:       {"@at " + at.UTC().Format(time.RFC3339Nano)},
-		jetstream.ScheduleTargetHeader: {target},
-	}
 }
