@@ -50,8 +50,6 @@ type link struct {
 	State json.RawMessage `json:"state"` // the walk's own
 }
 
-func (c *Chains) record(name string) string { return c.subjects.Prefix() + ".background.chain." + name }
-
 // place is where the ticks of a chain wait and arrive.
 func (c *Chains) place(name string) (at, due string, err error) {
 	k, err := events.NewKey(chainUser, name)
@@ -152,7 +150,7 @@ func (c *Chains) load(ctx context.Context, name string) (link, uint64, error) {
 	if err != nil {
 		return link{}, 0, err
 	}
-	m, err := last(ctx, s, c.record(name))
+	m, err := last(ctx, s, c.subjects.ChainRecord(name))
 	if err != nil || m == nil {
 		return link{}, 0, err
 	}
@@ -169,7 +167,7 @@ func (c *Chains) save(ctx context.Context, name string, l link, seq uint64) (uin
 	if err != nil {
 		return 0, fmt.Errorf("encoding chain %s: %w", name, err)
 	}
-	seq, err = publish(ctx, c.js, &nats.Msg{Subject: c.record(name), Data: body, Header: nats.Header{
+	seq, err = publish(ctx, c.js, &nats.Msg{Subject: c.subjects.ChainRecord(name), Data: body, Header: nats.Header{
 		jetstream.MsgRollup:                 {jetstream.MsgRollupSubject},
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(seq, 10)},
 	}})

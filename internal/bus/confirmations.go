@@ -65,7 +65,7 @@ func (c *Confirmations) watch(ctx context.Context, nc *nats.Conn) error {
 
 // every is the filter of all confirmations that are scheduled.
 func (c *Confirmations) every() string {
-	return c.subjects.Prefix() + ".background.at." + causeDeletion + ".*.*"
+	return c.subjects.BackgroundAtAny(causeDeletion)
 }
 
 // listAgain goes on with watch whenever the connection is back, until ctx ends: what

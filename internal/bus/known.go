@@ -83,7 +83,7 @@ func (n *Known) First(ctx context.Context, k events.Key) (uint64, error) {
 // FirstOfUser returns the sequence of the oldest event that is kept of any of a
 // user's members; 0 when there is none. user is a guid.
 func (n *Known) FirstOfUser(ctx context.Context, user string) (uint64, error) {
-	filter, err := n.ofUser(user)
+	filter, err := n.subjects.EventsOfUser(user)
 	if err != nil {
 		return 0, err
 	}
@@ -94,7 +94,7 @@ func (n *Known) FirstOfUser(ctx context.Context, user string) (uint64, error) {
 // MembersOf returns the members of a user that have events, deleted ones
 // included, in order of their guids.
 func (n *Known) MembersOf(ctx context.Context, user string) ([]events.Key, error) {
-	filter, err := n.ofUser(user)
+	filter, err := n.subjects.EventsOfUser(user)
 	if err != nil {
 		return nil, err
 	}
@@ -125,14 +125,6 @@ func (n *Known) MembersOf(ctx context.Context, user string) ([]events.Key, error
 	}
 	slices.SortFunc(all, func(a, b events.Key) int { return strings.Compare(a.Member(), b.Member()) })
 	return slices.Compact(all), nil // a subject for each type of event
-}
-
-// ofUser is the filter of the events of a user's members.
-func (n *Known) ofUser(user string) (string, error) {
-	if !events.ValidToken(user) {
-		return "", fmt.Errorf("user: %q is not a guid", short(user))
-	}
-	return n.subjects.Prefix() + ".events.member.*." + user + ".*", nil
 }
 
 func (n *Known) next(ctx context.Context, from uint64, filter string) (events.Key, uint64, error) {

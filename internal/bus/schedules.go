@@ -153,7 +153,7 @@ func (s *schedules) look(ctx context.Context) (revived int, err error) {
 		return 0, err
 	}
 	for _, cause := range []string{causeDeletion, causeSettle, causeChain} {
-		n, err := s.lookAt(ctx, st, s.subjects.Prefix()+".background.at."+cause+".>")
+		n, err := s.lookAt(ctx, st, s.subjects.BackgroundAtAny(cause))
 		revived += n
 		if err != nil {
 			return revived, err
