@@ -105,8 +105,8 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 	alive, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b.stop = stop
 	b.ended.Go(func() { b.inProgress.run(alive) })
-	b.ended.Go(func() { b.confirmations.listAgain(alive, nc, b.log) })
-	b.ended.Go(func() { clock.keep(alive, nc, askTime, b.log) })
+	b.ended.Go(func() { b.confirmations.listAgain(alive, nc, o.Log) })
+	b.ended.Go(func() { clock.keep(alive, nc, askTime, o.Log) })
 	b.ended.Go(func() { overdue.run(alive) })
 	return b, nil
 }

@@ -3,10 +3,10 @@
 package bus
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -24,7 +24,7 @@ import (
 //	go test ./internal/bus -run - -bench OthersWait -benchtime 500x
 func BenchmarkACommandWhileOthersWait(b *testing.B) {
 	for _, n := range []int{0, 20_000, 100_000, 200_000, 500_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) { commandWhileOthersWait(b, n) })
+		b.Run(strconv.Itoa(n), func(b *testing.B) { commandWhileOthersWait(b, n) })
 	}
 }
 
@@ -117,7 +117,7 @@ func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapInuse) //nolint:gosec // Never so much.
+	return int64(m.HeapInuse)
 }
 
 // spent is the processor time of the process.

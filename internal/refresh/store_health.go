@@ -32,7 +32,7 @@ func (s *storeHealth) note(now time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !refused {
-		s.recover("NATS stores events again")
+		s.recover()
 		return
 	}
 	s.latest = now
@@ -48,14 +48,14 @@ func (s *storeHealth) expire(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.Sub(s.latest) > refusalAge {
-		s.recover("NATS has refused to store no event for a while")
+		s.recover()
 	}
 }
 
 // recover tells that NATS stores events, if it was thought not to. s.mu is held.
-func (s *storeHealth) recover(why string) {
+func (s *storeHealth) recover() {
 	if s.refuses.Swap(false) {
 		s.health.Set(CheckStore, nil)
-		s.log.Info(why)
+		s.log.Info("NATS refuses to store events no longer")
 	}
 }
