@@ -239,10 +239,10 @@ func TestTheEndAnswersWhatIsInHand(t *testing.T) {
 		Version: "dev", MaxInHand: 10, Farewell: 10 * time.Second, Log: slog.New(slog.DiscardHandler),
 	}))
 	a := &asked{r, t}
-	r.Until("it answers", func() bool { return len(a.infos()) == 1 })
-	if v := a.infos()[0].Version; v != "0.0.0-dev" {
-		t.Errorf("version %q", v)
-	}
+	r.Until("it answers, with its version", func() bool {
+		infos := a.infos()
+		return len(infos) == 1 && infos[0].Version == "0.0.0-dev"
+	})
 	k := r.AddMember(mxsim.Patch{"is_oauth": true, "connection_status": "CONNECTED"})
 	r.Inject(mxsim.Fault{Kind: mxsim.FaultLatency, Delay: 300 * time.Millisecond})
 	codes := make(chan events.APICode, 2)
