@@ -59,7 +59,8 @@ type States interface {
 // Announcements is the stream that holds each member's last announcement.
 type Announcements interface {
 	// Announce stores a durably unless the member's last announcement is already
-	// a, or one of a later revision. It may be called again with the same id.
+	// a, or one of a later event of the same life. It may be called again with the
+	// same id.
 	Announce(ctx context.Context, a events.Event) error
 	// Announced reports whether Announce has nothing to do for a.
 	Announced(ctx context.Context, a events.Event) (bool, error)
