@@ -191,18 +191,35 @@ func TestReadsNeverMissAWriteThatWasAcknowledged(t *testing.T) {
 	}
 }
 
-func TestTheIDOfTheLastEventIsReadHoweverTheEventIsWritten(t *testing.T) {
+func TestTheLastEventHasOneIDHoweverItIsWritten(t *testing.T) {
 	t.Parallel()
 	h, k := newHouse(t, good()), key(t, "MBR-1")
+	e := event(t, k, 1)
+	ours, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := `{"specversion":"1.0","id":"` + e.ID + `"`
+	rest, ok := strings.CutPrefix(string(ours), front)
+	if !ok {
+		t.Fatalf("an event begins %.80s", ours)
+	}
 	long := strings.Repeat("x", 200)
-	for n, body := range []string{
-		`{"specversion":"1.0","id":"plain"}`, `{"id":"first"}`, `{"specversion":"1.0","id":"` + long + `"}`,
-		`{"specversion":"1.0","id":"a\u0062c"}`, `{"specversion":"1.0","id":7}`, `no event`,
+	for n, tc := range []struct{ front, id string }{
+		{front, e.ID},
+		{`{"id":"first","specversion":"1.0"`, "first"},
+		{`{"specversion":"1.0","id":"` + long + `"`, long},
+		{`{"specversion":"1.0","id":"a\u0062c"`, "abc"},
+		{`{"specversion" : "1.0","id":"lower","ID":"upper"`, "lower"},
+		{`{"specversion":"1.0","id":7`, ""}, // no event
 	} {
-		want := []string{"plain", "first", long, "abc", "", ""}[n]
-		h.publish(h.subjects.Event(events.TypeConnected, k), body, nil)
-		if id, seq, err := h.States().LastID(t.Context(), k); id != want || seq != uint64(n+1) || err != nil {
-			t.Errorf("%s: id %q at %d, %v; want %q", body, id, seq, err, want)
+		h.publish(h.subjects.Event(events.TypeConnected, k), tc.front+rest, nil)
+		last, seq, err := h.States().Last(t.Context(), k)
+		if seq != uint64(n+1) || (err != nil) != (tc.id == "") || last.ID != tc.id {
+			t.Errorf("%.60s: last is %q at %d, %v; want %q", tc.front, last.ID, seq, err, tc.id)
+		}
+		if id, seq, err := h.States().LastID(t.Context(), k); id != tc.id || seq != uint64(n+1) || err != nil {
+			t.Errorf("%.60s: id %q at %d, %v; want %q", tc.front, id, seq, err, tc.id)
 		}
 	}
 }

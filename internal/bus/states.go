@@ -82,10 +82,11 @@ func (s *States) LastID(ctx context.Context, k events.Key) (string, uint64, erro
 	if done, err := m.Error.notFound(); done {
 		return "", 0, err
 	}
-	var e struct {
-		ID string `json:"id"`
+	// Read as Last reads it: what is an event to one must have the same id for the other.
+	e, err := events.Decode(m.Message.Data)
+	if err != nil {
+		return "", m.Message.Sequence, nil //nolint:nilerr // What is no event has no id.
 	}
-	_ = json.Unmarshal(m.Message.Data, &e) // What is no event has no id, and is nobody's last.
 	return e.ID, m.Message.Sequence, nil
 }
 
