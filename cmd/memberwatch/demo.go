@@ -80,7 +80,7 @@ func (s *stage) judge(ctx context.Context) (oracle.Report, error) {
 	}
 	return oracle.Check(ctx, s.session.js, oracle.Options{
 		Prefix: s.session.subjects.Prefix(), SameClock: true, Secrets: []string{mxsim.DefaultAPIKey},
-		Truth: truth(s.sim), Reads: reads(s.sim), Validate: schemas.Event,
+		Truth: truth(s.sim), Reads: reads(s.sim), EveryRead: s.sim.Dropped() == 0, Validate: schemas.Event,
 	})
 }
 

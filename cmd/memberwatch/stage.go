@@ -195,7 +195,8 @@ func truth(sim *mxsim.Server) iter.Seq2[string, []byte] {
 func reads(sim *mxsim.Server) iter.Seq[oracle.Read] {
 	return func(yield func(oracle.Read) bool) {
 		for e := range sim.LogAll(0) {
-			if e.Endpoint == "read" && !yield(oracle.Read{Member: e.MemberGUID, Status: e.Status, Body: e.Member}) {
+			if e.Endpoint == "read" && e.Arrived() &&
+				!yield(oracle.Read{Member: e.MemberGUID, Status: e.Status, Body: e.Member, At: e.At}) {
 				return
 			}
 		}

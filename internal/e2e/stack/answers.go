@@ -45,7 +45,7 @@ func (s *Sim) Collect(ctx context.Context) error {
 			return fmt.Errorf("collecting answers: the simulator has forgotten those from %d to %d", a.after+1, e.N-1)
 		}
 		a.after = e.N
-		if heard(e) {
+		if e.Endpoint == "read" && e.Arrived() {
 			a.take(e)
 		}
 	}
@@ -110,18 +110,5 @@ func (s *Sim) Reads(tb testing.TB) func(yield func(oracle.Read) bool) {
 				return
 			}
 		}
-	}
-}
-
-// heard reports whether an answer to a read reached the client as it was meant.
-func heard(e *mxsim.Entry) bool {
-	if e.Endpoint != "read" {
-		return false
-	}
-	switch e.Fault {
-	case mxsim.FaultCut, mxsim.FaultCutHead, mxsim.FaultHang, mxsim.FaultTruncate, mxsim.FaultOversize, mxsim.FaultNonJSON:
-		return false
-	default:
-		return true
 	}
 }

@@ -24,6 +24,17 @@ type Entry struct {
 	Member     json.RawMessage `json:"member,omitempty"`  // as answered, with oauth_window_uri_blank for oauth_window_uri
 }
 
+// Arrived reports whether the client got the answer as the simulator meant it. Late is
+// in time, as far as the simulator can tell, and another member's is somebody's.
+func (e *Entry) Arrived() bool {
+	switch e.Fault {
+	case FaultCut, FaultCutHead, FaultHang, FaultTruncate, FaultOversize, FaultNonJSON:
+		return false
+	default:
+		return true
+	}
+}
+
 // entry is an Entry before anybody asks for it.
 type entry struct {
 	n, prev    uint64 // prev: the number of this member's entry before, if any

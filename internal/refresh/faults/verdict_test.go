@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
-	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
 	"github.com/memberwatch/memberwatch/internal/oracle"
 	"github.com/memberwatch/memberwatch/internal/refresh/refreshtest"
 	"github.com/memberwatch/memberwatch/schemas/validate"
@@ -31,9 +30,11 @@ func judge(t *testing.T, r *refreshtest.Rig, k events.Key) oracle.Report {
 	}
 	report, err := oracle.Check(t.Context(), r.JS, oracle.Options{
 		Prefix: r.Subjects.Prefix(), Member: k.Member(), SameClock: true, Validate: v.Event,
+		EveryRead: r.Sim.Dropped() == 0,
 		Reads: func(yield func(oracle.Read) bool) {
 			for e := range r.Sim.LogAll(0) {
-				if heard(&e) && !yield(oracle.Read{Member: e.MemberGUID, Status: e.Status, Body: e.Member}) {
+				if e.Endpoint == "read" && e.Arrived() &&
+					!yield(oracle.Read{Member: e.MemberGUID, Status: e.Status, Body: e.Member, At: e.At}) {
 					return
 				}
 			}
@@ -61,9 +62,6 @@ func judge(t *testing.T, r *refreshtest.Rig, k events.Key) oracle.Report {
 	checked.Add(int64(report.Transitions))
 	return report
 }
-
-// heard reports whether an answer to a read reached the client as it was meant.
-func heard(e *mxsim.Entry) bool { return e.Endpoint == "read" && e.Fault == "" }
 
 const (
 	// patience ends a broken test, no working one. It outlasts two time-outs of a dead letter.
