@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -101,7 +102,7 @@ func (a *Announcements) Announce(ctx context.Context, e events.Event) error {
 			return err
 		}
 		_, err = publish(ctx, a.js, &nats.Msg{Subject: a.subjects.OAuthOf(e.Key), Data: body, Header: nats.Header{
-			headerContentType:                   {events.ContentType},
+			command.HeaderContentType:           {events.ContentType},
 			jetstream.MsgIDHeader:               {e.ID},
 			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(seq, 10)},
 		}})

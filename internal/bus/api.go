@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -113,8 +114,8 @@ func (a *API) handler(e endpoint) func(context.Context, micro.Request) {
 			return
 		}
 		began := a.bus.now()
-		if len(r.Data()) > maxBody {
-			a.refuse(e, r, began, fault(events.APIInvalid, "body: has %d bytes; at most %d", len(r.Data()), maxBody))
+		if len(r.Data()) > command.MaxBody {
+			a.refuse(e, r, began, fault(events.APIInvalid, "body: has %d bytes; at most %d", len(r.Data()), command.MaxBody))
 			return
 		}
 		c := &apiCall{API: a, reply: r.Reply(), header: nats.Header(r.Headers()), now: began}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -47,13 +48,12 @@ func (c *apiCall) refresh(ctx context.Context, r *events.RefreshRequest) (any, e
 		r.CommandID = ref
 	}
 	settled := make(chan refresh.Verdict, 1) // so that nobody waits for us when we have given up
-	trace := request{traceparent: header(c.header, headerTraceparent), tracestate: header(c.header, headerTracestate)}
-	trace.dropBrokenTrace()
+	trace := command.TraceOf(c.header)
 	c.submitted = true
 	c.service.Submit(&refresh.Job{
 		Ref: ref, Command: r.Command, ID: r.CommandID,
 		At: c.now, Source: refresh.SourceRequest, Lane: refresh.Interactive, Deliveries: 1,
-		Traceparent: trace.traceparent, Tracestate: trace.tracestate,
+		Traceparent: trace.Parent, Tracestate: trace.State,
 		Settle: func(v refresh.Verdict) {
 			settled <- v
 			c.leave()
@@ -150,10 +150,7 @@ func unmarshalRequest(body []byte, to any) error {
 	if len(body) == 0 {
 		return errors.New(`body: is empty; give {"user":…,"member":…}`)
 	}
-	if err := json.Unmarshal(exactNames(body), to); err != nil {
-		return fmt.Errorf("body: %w", explain(err))
-	}
-	return nil
+	return command.Unmarshal(body, to) //nolint:wrapcheck // It names the field.
 }
 
 // coded is the one table from what went wrong to its code; nil for nil.
@@ -193,7 +190,7 @@ func errorBody(err *events.APIError) []byte {
 // answer sends what a request in hand came to. It does not use the framework's
 // answer, which records errors where its handler, long back by now, reads them.
 func (c *apiCall) answer(endpoint string, response any, failed *events.APIError) {
-	m := &nats.Msg{Subject: c.reply, Header: nats.Header{headerContentType: {"application/json"}}}
+	m := &nats.Msg{Subject: c.reply, Header: nats.Header{command.HeaderContentType: {"application/json"}}}
 	if failed == nil {
 		body, err := json.Marshal(response)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -51,7 +52,7 @@ type slowBody struct {
 
 // read reads a body. The error names the field.
 func (s *slowBody) read(data []byte) error {
-	err := json.Unmarshal(data, s)
+	err := command.Unmarshal(data, s)
 	if err == nil {
 		return nil
 	}
@@ -67,7 +68,7 @@ func (s *slowBody) read(data []byte) error {
 			}
 		}
 	}
-	return fmt.Errorf("body: %w", explain(err))
+	return err //nolint:wrapcheck // It names the field.
 }
 
 // background takes a message of the slow lane whose time has come.
@@ -111,13 +112,12 @@ func (b *Bus) background(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 
 // job makes a job of a message about member k. The error says why it is none.
 func (s *slowBody) job(d *delivery, k events.Key) (*refresh.Job, error) {
-	trace := request{traceparent: header(d.msg.Header, headerTraceparent), tracestate: header(d.msg.Header, headerTracestate)}
-	trace.dropBrokenTrace()
+	trace := command.TraceOf(d.msg.Header)
 	j := &refresh.Job{
 		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member(), Reason: s.Reason},
 		ID: s.CorrelationID, Lane: refresh.Background,
 		Deliveries:  d.meta.NumDelivered,
-		Traceparent: trace.traceparent, Tracestate: trace.tracestate,
+		Traceparent: trace.Parent, Tracestate: trace.State,
 	}
 	switch s.Cause {
 	case causeDeletion:
@@ -131,9 +131,9 @@ func (s *slowBody) job(d *delivery, k events.Key) (*refresh.Job, error) {
 	case causePeriodic:
 		j.Source = refresh.SourcePeriodic
 	case causeChain: // the others are ticks
-		return nil, fmt.Errorf("chain: %q is no name of one", short(s.Chain))
+		return nil, fmt.Errorf("chain: %.64q is no name of one", s.Chain)
 	default:
-		return nil, fmt.Errorf("cause: %q is %w", short(s.Cause), errStrangeCause)
+		return nil, fmt.Errorf("cause: %.64q is %w", s.Cause, errStrangeCause)
 	}
 	return j, nil
 }

@@ -54,7 +54,7 @@ type link struct {
 func (c *Chains) place(name string) (at, due string, err error) {
 	k, err := events.NewKey(chainUser, name)
 	if err != nil {
-		return "", "", fmt.Errorf("chain %q: want a token", short(name))
+		return "", "", fmt.Errorf("chain %.64q: want a token", name)
 	}
 	return c.subjects.BackgroundAt(causeChain, k), c.subjects.BackgroundDueOf(k), nil
 }
@@ -144,7 +144,7 @@ func (c *Chains) stuck(ctx context.Context, name string) (step uint64, stuck boo
 
 func (c *Chains) load(ctx context.Context, name string) (link, uint64, error) {
 	if !events.ValidToken(name) {
-		return link{}, 0, fmt.Errorf("chain: %q is no token", short(name))
+		return link{}, 0, fmt.Errorf("chain: %.64q is no token", name)
 	}
 	s, err := c.stream(ctx)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -61,8 +62,8 @@ func (b *Bus) bury(ctx context.Context, l events.DeadLetter) error {
 		return fmt.Errorf("encoding dead letter: %w", err)
 	}
 	_, err = publish(ctx, b.js, &nats.Msg{Subject: b.subjects.DeadLetter(l.Category), Data: data, Header: nats.Header{
-		headerContentType:     {"application/json"},
-		jetstream.MsgIDHeader: {l.Stream + "-" + strconv.FormatUint(l.Sequence, 10)},
+		command.HeaderContentType: {"application/json"},
+		jetstream.MsgIDHeader:     {l.Stream + "-" + strconv.FormatUint(l.Sequence, 10)},
 	}})
 	if errors.Is(err, refresh.ErrOutcomeUnknown) {
 		return fmt.Errorf("no answer: %w", err)

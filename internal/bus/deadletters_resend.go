@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -87,11 +88,11 @@ func (b *Letterbox) message(l *Letter) (*nats.Msg, error) {
 	}
 	h := inert(l.Headers)
 	for name := range h { // those of an event describe the event
-		if !strings.EqualFold(name, headerTraceparent) && !strings.EqualFold(name, headerTracestate) {
+		if !strings.EqualFold(name, command.HeaderTraceparent) && !strings.EqualFold(name, command.HeaderTracestate) {
 			delete(h, name)
 		}
 	}
-	h.Set(headerContentType, "application/json")
+	h.Set(command.HeaderContentType, "application/json")
 	return &nats.Msg{Subject: b.subjects.Refresh(), Data: body, Header: h}, nil
 }
 

@@ -9,8 +9,7 @@
 //   - intake.go: messages of both lanes become jobs of package refresh; follow_up.go:
 //     events do; lane.go takes messages as they are wanted, pull.go asks for them,
 //     in_progress.go keeps them alive while they are in hand.
-//   - decode.go: commands in all their forms; decode_cloudevent.go: CloudEvents;
-//     json_names.go: names of fields to the letter; headers.go: names of headers.
+//   - headers.go: names of headers; command, a package of its own, reads commands.
 //   - settle.go: what becomes of a message when its job has ended.
 //   - clock.go: what time it is for NATS, which fires what is scheduled.
 //   - background.go: the causes of messages in the slow lane, and what each becomes.

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -19,8 +20,8 @@ func (b *Bus) Enqueue(ctx context.Context, c events.Command, source refresh.Sour
 		return fmt.Errorf("encoding command: %w", err)
 	}
 	_, err = publish(ctx, b.js, &nats.Msg{Subject: b.subjects.Refresh(), Data: body, Header: nats.Header{
-		headerContentType: {"application/json"},
-		headerSource:      {string(source)},
+		command.HeaderContentType: {"application/json"},
+		headerSource:              {string(source)},
 	}})
 	if err != nil {
 		return fmt.Errorf("storing command: %w", err)
@@ -32,7 +33,7 @@ func (b *Bus) Enqueue(ctx context.Context, c events.Command, source refresh.Sour
 // write the header too, so it decides nothing; and it is a metric label, so no
 // other value than ours passes.
 func sourceOf(h nats.Header) refresh.Source {
-	if header(h, headerSource) == string(refresh.SourceWebhook) {
+	if command.Header(h, headerSource) == string(refresh.SourceWebhook) {
 		return refresh.SourceWebhook
 	}
 	return refresh.SourceCommand

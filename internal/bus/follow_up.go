@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -48,14 +49,12 @@ func (b *Bus) followUp(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 	}
 	// What caused the event is not read here: it is known once the event is recalled
 	// as the last. Its trace is for spans and logs.
-	trace := request{traceparent: header(m.Header, headerTraceparent)}
-	trace.dropBrokenTrace()
 	jobs.Submit(&refresh.Job{
 		Ref: d.ref(), Key: k, Command: events.Command{User: k.User(), Member: k.Member()},
 		Source: refresh.SourceFollowUp, Lane: refresh.Background,
 		Deliveries: d.meta.NumDelivered,
 		FollowUpOf: d.meta.Sequence.Stream, At: d.meta.Timestamp,
-		Traceparent: trace.traceparent,
+		Traceparent: command.TraceOf(m.Header).Parent,
 		Joined:      d.joined, Settle: d.settling(ctx),
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 )
 
 // Person says whose traces are meant: one member's, or those of a user and all
@@ -85,8 +86,8 @@ func (w *matcher) inMessage(subject string, h nats.Header, body []byte) bool {
 	if user, member, named, ok := w.subjects.ParseRefresh(subject); ok && named && w.isNamed(user, member) {
 		return true
 	}
-	if r, err := decodeCommand(w.subjects, subject, h, body); err == nil {
-		if w.isNamed(r.User, r.Member) {
+	if c, _, err := command.Decode(w.subjects, subject, h, body); err == nil {
+		if w.isNamed(c.User, c.Member) {
 			return true
 		}
 	}

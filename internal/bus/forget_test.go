@@ -277,6 +277,10 @@ func TestForgetGivesUpWhenSomebodyKeepsWriting(t *testing.T) {
 	t.Parallel()
 	r := refreshtest.New(t, refreshtest.Options{Workers: -1})
 	k := r.AddMember(nil)
+	// One that stays until it is removed; the others push each other out.
+	if _, err := r.JS.Publish(t.Context(), r.Subjects.Event(events.TypeDegraded, k), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -292,7 +296,7 @@ func TestForgetGivesUpWhenSomebodyKeepsWriting(t *testing.T) {
 			}
 		}
 	}()
-	removed, err := bus.NewForgetter(r.JS, r.Subjects, 20*time.Millisecond).Forget(t.Context(), person(k))
+	removed, err := bus.NewForgetter(r.JS, r.Subjects, 100*time.Millisecond).Forget(t.Context(), person(k))
 	stop()
 	<-ended
 	if !errors.Is(err, bus.ErrStillWritten) || removed.Events == 0 {

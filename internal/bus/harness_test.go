@@ -27,6 +27,23 @@ func identity() Identity {
 	return Identity{MXHost: "int-api.mx.com", ClientID: "client", OAuthTTL: 30 * time.Minute, Initial: true}
 }
 
+func subjects(tb testing.TB) events.Subjects {
+	tb.Helper()
+	s, err := events.NewSubjects(events.DefaultPrefix)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// A command for a member, with a body or without, and what it may come with.
+const (
+	plain  = "mx.commands.member.refresh"
+	long   = "mx.commands.member.refresh.USR-1.MBR-1"
+	body   = `{"user":"USR-1","member":"MBR-1","command_id":"c-1","reason":"why","aggregate":true}`
+	parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+)
+
 // house is a NATS with the topology on it, and one bus.
 type house struct {
 	*Bus

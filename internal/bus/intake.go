@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -54,27 +55,27 @@ func (b *Bus) command(ctx context.Context, jobs Jobs, l *lane, m *nats.Msg) {
 		return
 	}
 	d.command = true
-	r, err := decodeCommand(b.subjects, m.Subject, m.Header, m.Data)
-	id := r.CommandID
+	c, trace, err := command.Decode(b.subjects, m.Subject, m.Header, m.Data)
+	id := c.CommandID
 	if id == "" || !events.ValidToken(id) {
 		id = strconv.FormatUint(d.meta.Sequence.Stream, 10)
 	}
 	if err != nil {
 		category := events.CategoryInvalid
-		if errors.Is(err, errMisdirected) {
+		if errors.Is(err, command.ErrMisdirected) {
 			category = events.CategoryMisdirected
 		}
 		d.settling(ctx)(refresh.Verdict{
-			Disposition: refresh.Dead, Category: category, Reason: err.Error(), TraceID: refresh.TraceIDOf(r.traceparent),
+			Disposition: refresh.Dead, Category: category, Reason: err.Error(), TraceID: refresh.TraceIDOf(trace.Parent),
 			Result: events.Result{CommandID: id, Outcome: events.OutcomeFailed, Reason: err.Error(), FinishedAt: b.now().UTC()},
 		})
 		return
 	}
 	jobs.Submit(&refresh.Job{
-		Ref: d.ref(), Command: r.Command, ID: id,
+		Ref: d.ref(), Command: c, ID: id,
 		At: d.meta.Timestamp, Source: sourceOf(m.Header), Lane: refresh.Interactive,
 		Deliveries:  d.meta.NumDelivered,
-		Traceparent: r.traceparent, Tracestate: r.tracestate,
+		Traceparent: trace.Parent, Tracestate: trace.State,
 		Joined: d.joined, Settle: d.settling(ctx),
 	})
 }

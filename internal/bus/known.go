@@ -155,7 +155,7 @@ func (n *Known) next(ctx context.Context, from uint64, filter string) (events.Ke
 	}
 	_, k, ok := n.subjects.ParseEvent(answer.Message.Subject)
 	if !ok {
-		return events.Key{}, 0, fmt.Errorf("subject: %q names no member", short(answer.Message.Subject))
+		return events.Key{}, 0, fmt.Errorf("subject: %.64q names no member", answer.Message.Subject)
 	}
 	return k, answer.Message.Sequence, nil
 }

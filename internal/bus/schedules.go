@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -29,9 +30,9 @@ func scheduled(s events.Subjects, k events.Key, at time.Time, b slowBody, by ref
 	}
 	h := schedule(at, s.BackgroundDueOf(k))
 	if by.Traceparent != "" {
-		h[headerTraceparent] = []string{by.Traceparent}
+		h[command.HeaderTraceparent] = []string{by.Traceparent}
 		if by.Tracestate != "" {
-			h[headerTracestate] = []string{by.Tracestate}
+			h[command.HeaderTracestate] = []string{by.Tracestate}
 		}
 	}
 	return &nats.Msg{Subject: s.BackgroundAt(b.Cause, k), Data: body, Header: h}, nil
@@ -110,8 +111,8 @@ func (s *schedules) revive(ctx context.Context, m *jetstream.RawStreamMsg) (bool
 	}
 	h := schedule(s.now(), s.subjects.BackgroundDueOf(k))
 	h[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(m.Sequence, 10)}
-	for _, name := range []string{headerTraceparent, headerTracestate} {
-		if v := header(m.Header, name); v != "" {
+	for _, name := range []string{command.HeaderTraceparent, command.HeaderTracestate} {
+		if v := command.Header(m.Header, name); v != "" {
 			h[name] = []string{v}
 		}
 	}

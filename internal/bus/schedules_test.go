@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -123,7 +124,7 @@ func TestWhatTheServerFailedToFireFiresForWhoeverWantsItScheduled(t *testing.T) 
 		if err := h.Followings().Schedule(t.Context(), moving, refresh.Following{Tries: 1}, time.Hour, false); err != nil {
 			t.Fatal(err)
 		}
-		if b, trace := h.fired(moving); b.Tries != 7 || header(trace, headerTraceparent) != someTrace || header(trace, headerTracestate) != "a=b" {
+		if b, trace := h.fired(moving); b.Tries != 7 || command.Header(trace, command.HeaderTraceparent) != someTrace || command.Header(trace, command.HeaderTracestate) != "a=b" {
 			t.Errorf("%+v is due with %v, want what was scheduled first", b, trace)
 		}
 		if n := testutil.ToFloat64(h.metrics.revived); n != 2 {

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -100,7 +101,7 @@ func (d *delivery) report(r events.Result) {
 	if err == nil {
 		err = b.nc.PublishMsg(&nats.Msg{
 			Subject: b.subjects.Result(r.CommandID), Data: body,
-			Header: nats.Header{headerContentType: {events.ContentType}},
+			Header: nats.Header{command.HeaderContentType: {events.ContentType}},
 		})
 	}
 	if err != nil {

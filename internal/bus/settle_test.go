@@ -56,7 +56,8 @@ func TestACommandBecomesAJob(t *testing.T) {
 	h.start(h.Bus, in)
 	h.publish(plain, body, nats.Header{"traceparent": {parent}, "tracestate": {"a=1"}})
 	j := in.next(t)
-	if j.Command != full() || j.ID != "c-1" || j.Ref != "MX_COMMANDS-1" || j.Deliveries != 1 || j.Source != refresh.SourceCommand ||
+	want := events.Command{User: "USR-1", Member: "MBR-1", CommandID: "c-1", Reason: "why", Aggregate: true}
+	if j.Command != want || j.ID != "c-1" || j.Ref != "MX_COMMANDS-1" || j.Deliveries != 1 || j.Source != refresh.SourceCommand ||
 		j.Lane != refresh.Interactive || j.Traceparent != parent || j.Tracestate != "a=1" || !j.Key.IsZero() {
 		t.Errorf("job %+v", j)
 	}

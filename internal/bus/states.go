@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/bus/command"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -180,12 +181,12 @@ func (s *States) message(buffer []byte, e *events.Event, after uint64) (*nats.Ms
 	}
 	values := []string{events.ContentType, strconv.FormatUint(after, 10), s.subjects.EventsOf(e.Key)}
 	m := &nats.Msg{Subject: s.subjects.Event(e.Type, e.Key), Data: body, Header: nats.Header{
-		headerContentType:                   values[0:1:1],
+		command.HeaderContentType:           values[0:1:1],
 		jetstream.ExpectedLastSubjSeqHeader: values[1:2:2],
 		expectedLastSubjSeqSubject:          values[2:3:3],
 	}}
 	if e.Traceparent != "" {
-		m.Header[headerTraceparent] = []string{e.Traceparent}
+		m.Header[command.HeaderTraceparent] = []string{e.Traceparent}
 	}
 	return m, nil
 }

@@ -59,8 +59,15 @@ var rules = []rule{
 	{pkg: "internal/refresh", ours: []string{"events", "internal/member", "internal/mx"}},
 	{
 		pkg:   "internal/bus",
-		ours:  []string{"events", "internal/refresh"},
+		ours:  []string{"events", "internal/bus/command", "internal/refresh"},
 		never: []string{"internal/mx", "internal/member"},
+	},
+	{
+		pkg:      "internal/bus/command",
+		ours:     []string{"events"},
+		only:     []string{"github.com/nats-io/nats.go", "github.com/cloudevents/sdk-go/v2/event/..."},
+		not:      []string{"context", "log/...", "math/rand/...", "net", "net/http/...", "os/...", "sync/..."},
+		timeless: true,
 	},
 	{pkg: "internal/sweep", ours: []string{"events", "internal/mx", "internal/refresh"}},
 	{pkg: "internal/bus/embedded"},
@@ -127,7 +134,7 @@ type guard struct {
 
 var guards = []guard{
 	{"github.com/nats-io/nats.go/...", []string{
-		"internal/bus", "internal/bus/embedded/...", "internal/bench", "internal/e2e/...",
+		"internal/bus", "internal/bus/command", "internal/bus/embedded/...", "internal/bench", "internal/e2e/...",
 		"internal/oracle", "internal/refresh/refreshtest", "events/...", "cmd/...",
 	}},
 	{"github.com/nats-io/nats-server/...", []string{"internal/bus/embedded"}},

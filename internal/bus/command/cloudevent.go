@@ -1,4 +1,4 @@
-package bus
+package command
 
 import (
 	"encoding/base64"
@@ -57,18 +57,19 @@ func (a attributes) check() error {
 	return nil
 }
 
-// take prefers the trace of the CloudEvent, which is that of whoever asked, to
+// trace prefers the trace of the CloudEvent, which is that of whoever asked, to
 // that of the message's last hop.
-func (r *request) take(a attributes) {
-	if a[headerTraceparent] != "" {
-		r.traceparent, r.tracestate = a[headerTraceparent], a[headerTracestate]
+func (a attributes) trace(hop Trace) Trace {
+	if a[HeaderTraceparent] == "" {
+		return hop
 	}
+	return Trace{a[HeaderTraceparent], a[HeaderTracestate]}.checked()
 }
 
 // structured reads a CloudEvent that is the body, given as the members of its
 // JSON object. Their names are compared letter by letter, which encoding/json
 // would not do.
-func structured(members map[string]json.RawMessage, r *request) ([]byte, error) {
+func structured(members map[string]json.RawMessage, hop Trace) ([]byte, Trace, error) {
 	data, encoded := members["data"], members["data_base64"]
 	delete(members, "data")
 	delete(members, "data_base64")
@@ -82,24 +83,25 @@ func structured(members map[string]json.RawMessage, r *request) ([]byte, error) 
 		}
 	}
 	if err := textAttributes(members); err != nil {
-		return nil, err
+		return nil, hop, err
 	}
 	if err := a.check(); err != nil {
-		return nil, err
+		return nil, hop, err
 	}
 	if err := extensions(members); err != nil {
-		return nil, err
+		return nil, hop, err
 	}
-	r.take(a)
+	t := a.trace(hop)
 	switch {
 	case isNull(encoded) && isNull(data):
-		return nil, nil
+		return nil, t, nil
 	case isNull(encoded):
-		return data, nil
+		return data, t, nil
 	case !isNull(data):
-		return nil, errors.New("data_base64: comes together with data; give one of them")
+		return nil, t, errors.New("data_base64: comes together with data; give one of them")
 	}
-	return decodeBase64(encoded)
+	data, err := decodeBase64(encoded)
+	return data, t, err
 }
 
 // textAttributes holds those of CloudEvents itself to be strings.
@@ -191,7 +193,7 @@ func isBinary(h nats.Header) bool {
 // binary reads a CloudEvent whose attributes are headers and whose data is the
 // body. The Content-Type tells only that it is not structured: what the data are
 // is said by datacontenttype, and is JSON when nothing is said.
-func binary(h nats.Header, body []byte, r *request) ([]byte, error) {
+func binary(h nats.Header, body []byte, hop Trace) ([]byte, Trace, error) {
 	a := attributes{}
 	for _, header := range slices.Sorted(maps.Keys(h)) { // of two spellings of a name the one in small letters counts
 		if !hasPrefixFold(header, attributePrefix) || len(h[header]) == 0 {
@@ -199,19 +201,18 @@ func binary(h nats.Header, body []byte, r *request) ([]byte, error) {
 		}
 		name := strings.ToLower(header[len(attributePrefix):])
 		if !isAttributeName(name) {
-			return nil, fmt.Errorf("%s: is no name of an attribute; after ce- they are of a to z and 0 to 9", printable(header))
+			return nil, hop, fmt.Errorf("%s: is no name of an attribute; after ce- they are of a to z and 0 to 9", printable(header))
 		}
 		value, err := decodeHeader(h[header][0])
 		if err != nil {
-			return nil, fmt.Errorf("ce-%s: %w", short(name), err)
+			return nil, hop, fmt.Errorf("ce-%s: %w", short(name), err)
 		}
 		a[name] = value
 	}
 	if err := a.check(); err != nil {
-		return nil, err
+		return nil, hop, err
 	}
-	r.take(a)
-	return body, nil
+	return body, a.trace(hop), nil
 }
 
 // decodeHeader undoes, in the binding's order, the quotes that older senders put

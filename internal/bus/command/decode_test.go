@@ -1,4 +1,4 @@
-package bus
+package command
 
 import (
 	"encoding/base64"
@@ -48,7 +48,7 @@ func ce(more ...string) nats.Header {
 
 func contentType(v string) nats.Header { return nats.Header{"Content-Type": {v}} }
 
-func TestDecodeCommandInEveryForm(t *testing.T) {
+func TestDecodeInEveryForm(t *testing.T) {
 	t.Parallel()
 	named := events.Command{User: "USR-1", Member: "MBR-1"}
 	encoded := base64.StdEncoding.EncodeToString([]byte(body))
@@ -97,21 +97,21 @@ func TestDecodeCommandInEveryForm(t *testing.T) {
 			if tc.subject == "" {
 				tc.subject = plain
 			}
-			got, err := decodeCommand(subjects(t), tc.subject, tc.header, []byte(tc.body))
+			got, trace, err := Decode(subjects(t), tc.subject, tc.header, []byte(tc.body))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, got.Command); diff != "" {
+			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("command (-want +got):\n%s", diff)
 			}
-			if got.traceparent != tc.trace {
-				t.Errorf("traceparent %q, want %q", got.traceparent, tc.trace)
+			if trace.Parent != tc.trace {
+				t.Errorf("traceparent %q, want %q", trace.Parent, tc.trace)
 			}
 		})
 	}
 }
 
-func TestDecodeCommandNamesWhatIsWrong(t *testing.T) {
+func TestDecodeNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		subject     string // plain when empty
@@ -188,14 +188,14 @@ func TestDecodeCommandNamesWhatIsWrong(t *testing.T) {
 			if tc.subject == "" {
 				tc.subject = plain
 			}
-			_, err := decodeCommand(subjects(t), tc.subject, tc.header, []byte(tc.body))
+			_, _, err := Decode(subjects(t), tc.subject, tc.header, []byte(tc.body))
 			if err == nil {
 				t.Fatal("accepted")
 			}
 			if !strings.HasPrefix(err.Error(), tc.field) {
 				t.Errorf("error %q, want it to begin with %q", err, tc.field)
 			}
-			if errors.Is(err, errMisdirected) != tc.misdirected {
+			if errors.Is(err, ErrMisdirected) != tc.misdirected {
 				t.Errorf("error %q: misdirected %t, want %t", err, !tc.misdirected, tc.misdirected)
 			}
 			if len(err.Error()) > 1024 {
@@ -212,7 +212,7 @@ func TestBadCommandKeepsItsID(t *testing.T) {
 		for name, bad := range map[string]string{
 			"plain": `{` + wrong + `,"command_id":"c-9"}`, "structured": structuredEvent(`"data":{` + wrong + `,"command_id":"c-9"}`),
 		} {
-			got, err := decodeCommand(subjects(t), plain, nil, []byte(bad))
+			got, _, err := Decode(subjects(t), plain, nil, []byte(bad))
 			if err == nil || got.CommandID != "c-9" {
 				t.Errorf("%s, %s: id %q and error %v, want c-9 and what is wrong", name, wrong, got.CommandID, err)
 			}
@@ -220,9 +220,9 @@ func TestBadCommandKeepsItsID(t *testing.T) {
 	}
 }
 
-func TestDecodeCommandNamesEveryBadField(t *testing.T) {
+func TestDecodeNamesEveryBadField(t *testing.T) {
 	t.Parallel()
-	_, err := decodeCommand(subjects(t), plain, nil, []byte(`{"user":"a b","command_id":"x y","reason":"`+strings.Repeat("r", 300)+`"}`))
+	_, _, err := Decode(subjects(t), plain, nil, []byte(`{"user":"a b","command_id":"x y","reason":"`+strings.Repeat("r", 300)+`"}`))
 	for _, field := range []string{"user:", "member:", "command_id:", "reason:"} {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("error %v does not name %s", err, field)
@@ -230,7 +230,7 @@ func TestDecodeCommandNamesEveryBadField(t *testing.T) {
 	}
 }
 
-func TestDecodeCommandDropsTracestateThatNobodyCouldCarry(t *testing.T) {
+func TestDecodeDropsTracestateThatNobodyCouldCarry(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ parent, state, want string }{
 		"good":             {parent, "a=1,b=2", "a=1,b=2"},
@@ -241,15 +241,15 @@ func TestDecodeCommandDropsTracestateThatNobodyCouldCarry(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := nats.Header{"traceparent": {tc.parent}, "tracestate": {tc.state}}
-			got, err := decodeCommand(subjects(t), plain, h, []byte(body))
-			if err != nil || got.tracestate != tc.want {
-				t.Errorf("tracestate %q, %v; want %q", got.tracestate, err, tc.want)
+			_, got, err := Decode(subjects(t), plain, h, []byte(body))
+			if err != nil || got.State != tc.want {
+				t.Errorf("tracestate %q, %v; want %q", got.State, err, tc.want)
 			}
 		})
 	}
 }
 
-func FuzzDecodeCommand(f *testing.F) {
+func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		body, "", "null", "[]", "{", structuredEvent(`"data":` + body), structuredEvent(`"data_base64":"e30="`),
 		`{"specversion":"0.3"}`, `{"user":{"a":1}}`, "\xff\xfe", `{"user":"\ud800","member":"MBR-1"}`,
@@ -259,26 +259,26 @@ func FuzzDecodeCommand(f *testing.F) {
 		f.Add("mx.commands.>", "application/json", "1.0", "x", []byte(s))
 	}
 	s := subjects(f)
-	f.Fuzz(func(t *testing.T, subject, contentType, version, trace string, data []byte) {
+	f.Fuzz(func(t *testing.T, subject, contentType, version, parent string, data []byte) {
 		h := nats.Header{
 			"Content-Type": {contentType}, "ce-specversion": {version}, "ce-type": {"member.refresh"},
-			"ce-id": {"1"}, "ce-source": {"/"}, "traceparent": {trace},
+			"ce-id": {"1"}, "ce-source": {"/"}, "traceparent": {parent},
 		}
-		r, err := decodeCommand(s, subject, h, data)
+		c, trace, err := Decode(s, subject, h, data)
 		if err != nil {
-			if !errors.Is(err, errMisdirected) && !strings.Contains(err.Error(), ":") {
+			if !errors.Is(err, ErrMisdirected) && !strings.Contains(err.Error(), ":") {
 				t.Errorf("error %q names no field", err)
 			}
 			return
 		}
-		if err := r.Validate(); err != nil {
+		if err := c.Validate(); err != nil {
 			t.Errorf("accepted an invalid command: %v", err)
 		}
-		if r.traceparent != "" && !validTrace.MatchString(r.traceparent) {
-			t.Errorf("traceparent %q", r.traceparent)
+		if trace.Parent != "" && !validTrace.MatchString(trace.Parent) {
+			t.Errorf("traceparent %q", trace.Parent)
 		}
-		if len(r.tracestate) > maxTracestate {
-			t.Errorf("tracestate of %d bytes", len(r.tracestate))
+		if len(trace.State) > maxTracestate {
+			t.Errorf("tracestate of %d bytes", len(trace.State))
 		}
 	})
 }

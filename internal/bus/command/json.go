@@ -1,10 +1,33 @@
-package bus
+package command
 
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 )
+
+// Unmarshal reads a JSON object with the names of its fields to the letter. The error
+// begins with "body:" and names the field.
+func Unmarshal(body []byte, to any) error {
+	if err := json.Unmarshal(exactNames(body), to); err != nil {
+		return fmt.Errorf("body: %w", explain(err))
+	}
+	return nil
+}
+
+// explain says what is wrong with JSON in terms of its fields.
+func explain(err error) error {
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		field := e.Field
+		if field == "" {
+			return fmt.Errorf("is a JSON %s; want an object", e.Value)
+		}
+		return fmt.Errorf("%s: is a JSON %s; want a %s", field, e.Value, e.Type)
+	}
+	return fmt.Errorf("is not JSON: %w", err)
+}
 
 // exactNames returns a JSON object without the fields that encoding/json would
 // take for ours although they are spelled otherwise, as "Member" for "member":
@@ -55,4 +78,11 @@ func hasOddName(b []byte) bool {
 			return true
 		}
 	}
+}
+
+func short(s string) string {
+	if len(s) > 64 {
+		return s[:64] + "…"
+	}
+	return s
 }

@@ -1,4 +1,4 @@
-package bus
+package command
 
 import (
 	"strings"
@@ -144,12 +144,12 @@ func TestCommandsAreReadAsTheNATSBindingSays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, err := decodeCommand(s, specSubject, tc.header, []byte(tc.body))
+			c, _, err := Decode(s, specSubject, tc.header, []byte(tc.body))
 			switch {
 			case tc.err == "" && err != nil:
 				t.Errorf("refused: %v", err)
-			case tc.err == "" && (r.User != "USR-1" || r.Member != "MBR-1"):
-				t.Errorf("read as %+v", r.Command)
+			case tc.err == "" && (c.User != "USR-1" || c.Member != "MBR-1"):
+				t.Errorf("read as %+v", c)
 			case tc.err != "" && (err == nil || !strings.Contains(err.Error(), tc.err)):
 				t.Errorf("error is %v, want one that contains %q", err, tc.err)
 			}
@@ -157,8 +157,8 @@ func TestCommandsAreReadAsTheNATSBindingSays(t *testing.T) {
 	}
 
 	// Distributed tracing: the attributes of whoever asked come before the headers of the last hop.
-	r, err := decodeCommand(s, specSubject, binaryHeader("ce-traceparent", trace, "traceparent", strings.Replace(trace, "4bf9", "5bf9", 1)), []byte(specBody))
-	if err != nil || r.traceparent != trace {
-		t.Errorf("traceparent is %q, %v", r.traceparent, err)
+	_, got, err := Decode(s, specSubject, binaryHeader("ce-traceparent", trace, "traceparent", strings.Replace(trace, "4bf9", "5bf9", 1)), []byte(specBody))
+	if err != nil || got.Parent != trace {
+		t.Errorf("traceparent is %q, %v", got.Parent, err)
 	}
 }

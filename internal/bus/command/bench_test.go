@@ -1,4 +1,4 @@
-package bus
+package command
 
 import (
 	"testing"
@@ -8,9 +8,9 @@ import (
 	"github.com/memberwatch/memberwatch/events"
 )
 
-// BenchmarkDecodeCommand is the price of each form at the door; nearly every
+// BenchmarkDecode is the price of each form at the door; nearly every
 // command is plain.
-func BenchmarkDecodeCommand(b *testing.B) {
+func BenchmarkDecode(b *testing.B) {
 	for _, form := range []struct {
 		name, subject string
 		header        nats.Header
@@ -25,7 +25,7 @@ func BenchmarkDecodeCommand(b *testing.B) {
 			s, raw := subjects(b), []byte(form.body)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := decodeCommand(s, form.subject, form.header, raw); err != nil {
+				if _, _, err := Decode(s, form.subject, form.header, raw); err != nil {
 					b.Fatal(err)
 				}
 			}
