@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,18 +16,18 @@ import (
 
 // answers is what the oracle must know of all that was answered to reads of
 // members. What the simulator remembers is bounded; this grows with members and
-// the statuses they have had, and so a run may last as long as it likes.
+// what has become of them, and so a run may last as long as it likes.
 type answers struct {
 	mu      sync.Mutex
 	after   uint64 // number of the last answer that was taken
 	members map[string]*answered
 }
 
-// answered is what was answered about one member.
+// answered is what was answered about one member, in order. Of answers in a row that
+// say the same the first is kept, of 404s two.
 type answered struct {
-	bodies map[string][]byte // one answer with each status
-	gone   int               // answers of 404
-	last   oracle.Read
+	reads []oracle.Read
+	gone  int // 404s since the last member
 }
 
 // Collect takes what was answered since it was last called. A simulator that
@@ -54,8 +55,7 @@ func (s *Sim) Collect(ctx context.Context) error {
 
 func (a *answers) take(e *mxsim.Entry) {
 	var m struct {
-		GUID   string `json:"guid"`
-		Status string `json:"connection_status"`
+		GUID string `json:"guid"`
 	}
 	if e.Status == http.StatusOK && (json.Unmarshal(e.Member, &m) != nil || m.GUID != e.MemberGUID) {
 		return // nonsense, as far as this member goes
@@ -65,24 +65,25 @@ func (a *answers) take(e *mxsim.Entry) {
 	}
 	of := a.members[e.MemberGUID]
 	if of == nil {
-		of = &answered{bodies: make(map[string][]byte)}
+		of = &answered{}
 		a.members[e.MemberGUID] = of
 	}
-	switch e.Status {
-	case http.StatusOK:
-		if of.bodies[m.Status] == nil {
-			of.bodies[m.Status] = e.Member
-		}
-	case http.StatusNotFound:
+	of.take(e)
+}
+
+func (of *answered) take(e *mxsim.Entry) {
+	switch last := len(of.reads) - 1; {
+	case e.Status == http.StatusOK && (last < 0 || !bytes.Equal(of.reads[last].Body, e.Member)):
+		of.gone = 0
+	case e.Status == http.StatusNotFound && of.gone < 2:
 		of.gone++
 	default:
 		return
 	}
-	of.last = oracle.Read{Member: e.MemberGUID, Status: e.Status, Body: e.Member}
+	of.reads = append(of.reads, oracle.Read{Member: e.MemberGUID, Status: e.Status, Body: e.Member})
 }
 
-// Reads yields what was answered to reads: of each member every status once,
-// every 404, and the last answer last.
+// Reads yields what was answered to reads, as oracle.Options.EveryRead wants it.
 func (s *Sim) Reads(tb testing.TB) func(yield func(oracle.Read) bool) {
 	tb.Helper()
 	if err := s.Collect(tb.Context()); err != nil {
@@ -91,23 +92,11 @@ func (s *Sim) Reads(tb testing.TB) func(yield func(oracle.Read) bool) {
 	return func(yield func(oracle.Read) bool) {
 		s.answers.mu.Lock()
 		defer s.answers.mu.Unlock()
-		for member, of := range s.answers.members {
-			for _, body := range of.bodies {
-				if !yield(oracle.Read{Member: member, Status: http.StatusOK, Body: body}) {
+		for _, of := range s.answers.members {
+			for _, r := range of.reads {
+				if !yield(r) {
 					return
 				}
-			}
-			gone := of.gone
-			if of.last.Status == http.StatusNotFound {
-				gone-- // it is the last
-			}
-			for range gone {
-				if !yield(oracle.Read{Member: member, Status: http.StatusNotFound}) {
-					return
-				}
-			}
-			if !yield(of.last) {
-				return
 			}
 		}
 	}

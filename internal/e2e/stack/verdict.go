@@ -190,7 +190,8 @@ func Judge(tb testing.TB, s Stack, c *Customer, validate func([]byte) error) ora
 func (c *Customer) check(tb testing.TB, s Stack, validate func([]byte) error, truths []Truth) oracle.Report {
 	tb.Helper()
 	opts := oracle.Options{
-		SameClock: true, Validate: validate, Secrets: slices.Collect(maps.Values(secrets())), Reads: s.Sim().Reads(tb),
+		SameClock: true, Validate: validate, Secrets: slices.Collect(maps.Values(secrets())),
+		Reads: s.Sim().Reads(tb), EveryRead: true,
 	}
 	if truths != nil {
 		opts.Truth = func(yield func(string, []byte) bool) {
