@@ -91,7 +91,8 @@ func (p *program) events(ctx context.Context, q *eventsQuery) error {
 		}
 		if q.json {
 			if !json.Valid(m.Data()) {
-				return unreadable(m, errNoJSON)
+				fmt.Fprintln(p.stderr, unreadable(m, errNoJSON)) // The others are as they are, here and below.
+				continue
 			}
 			if err := p.printJSONLine(m.Data()); err != nil {
 				return err
@@ -100,7 +101,7 @@ func (p *program) events(ctx context.Context, q *eventsQuery) error {
 		}
 		e, err := events.Decode(m.Data())
 		if err != nil {
-			fmt.Fprintln(p.stderr, unreadable(m, err)) // The others are as they are.
+			fmt.Fprintln(p.stderr, unreadable(m, err))
 			continue
 		}
 		out.event(&e)

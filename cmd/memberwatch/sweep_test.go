@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func TestSweepGoesOnWhenNobodyWatchesAndEndsWhenTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := bus.Config{SubjectPrefix: events.DefaultPrefix, StreamReplicas: 1, Topology: bus.TopologyEnsure, HistoryPerType: 1}
-	if err := bus.NewTopology(js, c, subjects, bus.Identity{OAuthTTL: time.Minute}).Ready(t.Context(), unwatched{}); err != nil {
+	if err := bus.NewTopology(js, c, subjects, bus.Identity{OAuthTTL: time.Minute}).Ready(t.Context(), unwatched{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	chains := bus.NewChains(js, subjects, time.Now)

@@ -81,7 +81,7 @@ func newWorker(ctx context.Context, c config, health *observe.Health, registry p
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
 	topology := bus.NewTopology(js, c.Bus, subjects, c.identity(w.mx.Host()))
-	if err := topology.Ready(ctx, health); err != nil {
+	if err := topology.Ready(ctx, health, log); err != nil {
 		return nil, err
 	}
 	w.doors = append(w.doors, bus.NewWatch(topology, health, log))

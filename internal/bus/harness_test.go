@@ -64,7 +64,7 @@ func newHouse(t *testing.T, c Config) *house {
 	}
 	h.peerNC = embeddedtest.ConnectAll(t, h.servers)
 	h.peer = js(t, h.peerNC)
-	if err := NewTopology(h.peer, c, subjects(t), identity()).Ready(t.Context(), noHealth{}); err != nil {
+	if err := NewTopology(h.peer, c, subjects(t), identity()).Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	h.Bus = h.open(c)

@@ -12,6 +12,7 @@ const (
 	codeTemporarilyUnavailable = 10008
 	codeDuplicateInProcess     = 10158
 	codeMessageTooLarge        = 10054 // than the stream takes
+	codeReplicasNotSupported   = 10074 // by a server in no cluster
 )
 
 // apiError is the error part of a JetStream API answer.

@@ -329,7 +329,7 @@ func TestALetterOfTheSlowLaneNamesTheField(t *testing.T) {
 		``:                             "body: is not JSON: unexpected end of JSON input",
 		`[]`:                           "body: is a JSON array; want an object",
 		`{"cause":7}`:                  "body: cause: is a JSON number; want a string",
-		`{"step":"x"}`:                 "body: step: is a JSON string; want a uint64",
+		`{"step":"x"}`:                 "body: step: is a JSON string; want an integer",
 		`{"first_at":"x"}`:             `body: first_at: "x" is no time in the form of RFC 3339`,
 		`{"since":1}`:                  `body: since: 1 is no time in the form of RFC 3339`,
 		`{"first_at":null,"since":""}`: `body: since: "" is no time in the form of RFC 3339`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -79,7 +80,12 @@ func (t *Topology) Plan(ctx context.Context) ([]Difference, error) {
 			return nil, fmt.Errorf("looking at %s: %w", want.object, err)
 		}
 		have := s.CachedInfo().Config
-		steps = append(steps, compare(want.object, &have, &want.StreamConfig, want.rules())...)
+		for _, s := range compare(want.object, &have, &want.StreamConfig, want.rules()) {
+			if s.Field == ruleSubjects && spelledOtherwise(t.subjects.Prefix(), have.Subjects) {
+				s.Fixed, s.Foreign = true, true
+			}
+			steps = append(steps, s)
+		}
 		steps = append(steps, compareMetadata(want.object, have.Metadata, want.Metadata)...)
 	}
 	for _, want := range consumers(&t.config, t.subjects) {
@@ -105,6 +111,15 @@ func (t *Topology) Plan(ctx context.Context) ([]Difference, error) {
 		}
 	}
 	return steps, nil
+}
+
+// spelledOtherwise reports whether a stream is of an installation whose prefix differs
+// from prefix in its case alone: their subjects are two, the names of their streams one.
+func spelledOtherwise(prefix string, have []string) bool {
+	return slices.ContainsFunc(have, func(subject string) bool {
+		first, _, _ := strings.Cut(subject, ".")
+		return first != prefix && strings.EqualFold(first, prefix)
+	})
 }
 
 // kept is a stream as the service needs it.
@@ -151,15 +166,22 @@ const setupTimeout = 2 * time.Second
 
 // Ready makes the topology right, or waits until it is: missing objects are
 // created unless TOPOLOGY is verify. What differs is an ErrDrift that names it.
-// While NATS cannot answer it tells health why and goes on until ctx ends.
-func (t *Topology) Ready(ctx context.Context, health Health) error {
+// While NATS cannot answer it tells health why, and log once for each reason that lasts,
+// and goes on until ctx ends.
+func (t *Topology) Ready(ctx context.Context, health Health, log *slog.Logger) error {
+	said, last := "", ""
 	for {
 		err := t.try(ctx)
+		health.Set(CheckTopology, err)
 		if err == nil || errors.Is(err, ErrDrift) || permanent(err) {
-			health.Set(CheckTopology, err)
 			return err
 		}
-		health.Set(CheckTopology, err)
+		if text := err.Error(); text == last && text != said && ctx.Err() == nil { // a server that starts has many for a moment
+			said = text
+			log.Warn("streams cannot be prepared yet; waiting", "error", err)
+		} else {
+			last = text
+		}
 		wait := 100*time.Millisecond + rand.N(400*time.Millisecond) //nolint:gosec // Spreads retries of several workers; nothing depends on it.
 		select {
 		case <-ctx.Done():
@@ -171,8 +193,12 @@ func (t *Topology) Ready(ctx context.Context, health Health) error {
 
 // permanent reports whether asking again cannot help.
 func permanent(err error) bool {
-	return errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount)
+	return errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) ||
+		errors.Is(err, errNotClustered)
 }
+
+// errNotClustered: the server stands alone and cannot keep copies.
+var errNotClustered = errors.New("STREAM_REPLICAS is more than 1, and the server is in no cluster; set it to 1, or give NATS_URL the cluster")
 
 func (t *Topology) try(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*setupTimeout)
@@ -217,6 +243,9 @@ func (t *Topology) create(ctx context.Context) error {
 			_, err := t.js.CreateStream(ctx, want)
 			return err //nolint:wrapcheck // Wrapped below.
 		}); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			if apiCode(err) == codeReplicasNotSupported {
+				err = fmt.Errorf("%w: %w", errNotClustered, err)
+			}
 			return fmt.Errorf("creating stream %s: %w", want.Name, err)
 		}
 	}

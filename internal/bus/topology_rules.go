@@ -27,7 +27,7 @@ func streamRules() []rule[jetstream.StreamConfig] {
 		{"retention", func(c *config) any { return &c.Retention }, func(have, want *config) bool {
 			return have.Retention == jetstream.WorkQueuePolicy || want.Retention == jetstream.WorkQueuePolicy
 		}},
-		{"subjects", func(c *config) any { return &c.Subjects }, nil},
+		{ruleSubjects, func(c *config) any { return &c.Subjects }, nil},
 		{"subject transform", func(c *config) any { return &c.SubjectTransform }, nil}, // what is stored would be on other subjects
 		{"mirror", func(c *config) any { return &c.Mirror }, nil},                      // it takes no message but the other's
 		{ruleSources, func(c *config) any { return &c.Sources }, nil},

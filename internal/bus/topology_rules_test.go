@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -220,7 +221,7 @@ func TestBodiesThatNobodyReadsAreNoDrift(t *testing.T) {
 	h := newHouse(t, good())
 	h.changeConsumer("MX_EVENTS", consumerFollow, func(c *jetstream.ConsumerConfig) { c.HeadersOnly = false })
 	top := NewTopology(h.peer, good(), h.subjects, identity())
-	if err := top.Ready(t.Context(), noHealth{}); err != nil {
+	if err := top.Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Errorf("not ready: %v", err)
 	}
 	if steps := plan(t, top); len(steps) != 1 || !steps[0].Works || !strings.Contains(steps[0].String(), "it works as it is") {
@@ -230,7 +231,7 @@ func TestBodiesThatNobodyReadsAreNoDrift(t *testing.T) {
 
 	// The other way round every body would be missing.
 	h.changeConsumer("MX_COMMANDS", consumerCommands, func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true })
-	if err := top.Ready(t.Context(), noHealth{}); !errors.Is(err, ErrDrift) {
+	if err := top.Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrDrift) {
 		t.Errorf("commands without bodies: %v, want drift", err)
 	}
 }
@@ -242,7 +243,7 @@ func TestABoundThatIsNoLowerThanTheFirstOneIsNoDrift(t *testing.T) {
 	top := NewTopology(h.peer, good(), h.subjects, identity())
 	for pending, works := range map[int]bool{leastAckPending: true, 2 * maxAckPending: true, -1: true, leastAckPending - 1: false} {
 		h.changeConsumer("MX_COMMANDS", consumerCommands, func(c *jetstream.ConsumerConfig) { c.MaxAckPending = pending })
-		if err := top.Ready(t.Context(), noHealth{}); works != (err == nil) || !works && !errors.Is(err, ErrDrift) {
+		if err := top.Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); works != (err == nil) || !works && !errors.Is(err, ErrDrift) {
 			t.Errorf("with %d: %v", pending, err)
 		}
 		wantSteps(t, top, false, fmt.Sprintf("consumer memberwatch on MX_COMMANDS: max ack pending is %d, want %d", pending, maxAckPending))

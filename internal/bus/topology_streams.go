@@ -72,6 +72,7 @@ func hostName(s string) string { return strings.TrimSuffix(strings.ToLower(s), "
 
 // Names of the settings that are the operator's on some of the streams.
 const (
+	ruleSubjects      = "subjects"
 	ruleSources       = "sources"
 	ruleRepublish     = "republishing"
 	ruleNoDelete      = "deletes denied"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/bus/embedded/embeddedtest"
 )
 
@@ -114,7 +116,7 @@ func TestTopologyASecondStartChangesNothing(t *testing.T) {
 	if steps := plan(t, top); len(steps) != 0 {
 		t.Errorf("differences right after creation: %v", steps)
 	}
-	if err := top.Ready(t.Context(), noHealth{}); err != nil {
+	if err := top.Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Error(err)
 	}
 	for _, n := range names(t, h.peer) {
@@ -164,7 +166,7 @@ func TestTopologyDriftIsNamedRefusedAndApplied(t *testing.T) {
 			}
 			top := NewTopology(h.peer, good(), h.subjects, identity())
 			want := strings.ReplaceAll(tc.want, "metaTypePrefix", metaTypePrefix)
-			if err := top.Ready(t.Context(), noHealth{}); !errors.Is(err, ErrDrift) || !strings.Contains(err.Error(), want) {
+			if err := top.Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrDrift) || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %v, want drift that says %q", err, want)
 			}
 			if steps := plan(t, top); len(steps) != 1 {
@@ -196,7 +198,7 @@ func TestTopologyDriftOfAConsumerIsNamedAndApplied(t *testing.T) {
 		t.Fatal(err)
 	}
 	top := NewTopology(h.peer, good(), h.subjects, identity())
-	err = top.Ready(t.Context(), noHealth{})
+	err = top.Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler))
 	for _, field := range []string{"max deliver is 5, want -1", "max ack pending is 1", "back-off", "ack wait"} {
 		if !errors.Is(err, ErrDrift) || !strings.Contains(err.Error(), "consumer memberwatch on MX_COMMANDS: "+field) {
 			t.Errorf("error %v does not name %q", err, field)
@@ -215,7 +217,7 @@ func TestTopologyVerifyCreatesNothing(t *testing.T) {
 	peer := js(t, embeddedtest.Connect(t, embeddedtest.Start(t)))
 	c := good()
 	c.Topology = TopologyVerify
-	err := NewTopology(peer, c, subjects(t), identity()).Ready(t.Context(), noHealth{})
+	err := NewTopology(peer, c, subjects(t), identity()).Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler))
 	for _, object := range []string{
 		"stream MX_COMMANDS", "stream MX_BACKGROUND", "stream MX_EVENTS", "stream MX_OAUTH", "stream MX_DEADLETTERS", "bucket MX_IDS",
 		"consumer memberwatch on MX_COMMANDS", "consumer memberwatch-background on MX_BACKGROUND", "consumer memberwatch-follow on MX_EVENTS",
@@ -242,7 +244,7 @@ func TestTopologyOfAnotherMXIsRefusedForGood(t *testing.T) {
 			change(&id)
 			id.TypePrefix = "com.example" // could be applied, but must not be, beside what cannot
 			top := NewTopology(h.peer, good(), h.subjects, id)
-			if err := top.Ready(t.Context(), noHealth{}); !errors.Is(err, ErrDrift) || !strings.Contains(err.Error(), "SUBJECT_PREFIX") {
+			if err := top.Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrDrift) || !strings.Contains(err.Error(), "SUBJECT_PREFIX") {
 				t.Errorf("error %v, want drift that says what to do", err)
 			}
 			if err := top.Apply(t.Context()); !errors.Is(err, ErrDrift) {
@@ -252,6 +254,36 @@ func TestTopologyOfAnotherMXIsRefusedForGood(t *testing.T) {
 				t.Errorf("metadata was changed: %v", got)
 			}
 		})
+	}
+}
+
+func TestTopologyOfAPrefixInOtherLettersIsRefusedForGood(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, good())
+	s, err := events.NewSubjects("Mx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := NewTopology(h.peer, good(), s, identity())
+	if err := top.Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrDrift) || !strings.Contains(err.Error(), "use another SUBJECT_PREFIX") {
+		t.Errorf("error %v, want drift that says what to do", err)
+	}
+	if err := top.Apply(t.Context()); !errors.Is(err, ErrDrift) {
+		t.Errorf("applying: %v, want drift", err)
+	}
+	if got := stream(t, h.peer, "MX_EVENTS").Config.Subjects; !slices.Equal(got, []string{"mx.events.member.*.*.*"}) {
+		t.Errorf("the subjects are %v now", got)
+	}
+}
+
+func TestTopologyOfMoreCopiesThanThereAreServersSaysSoAtOnce(t *testing.T) {
+	t.Parallel()
+	peer := js(t, embeddedtest.Connect(t, embeddedtest.Start(t)))
+	c := good()
+	c.StreamReplicas = 3
+	err := NewTopology(peer, c, subjects(t), identity()).Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "STREAM_REPLICAS") {
+		t.Errorf("error %v, want one that names the setting", err)
 	}
 }
 
@@ -269,13 +301,13 @@ func TestTopologySettingsThatShapeEventsAreDriftThatCanBeApplied(t *testing.T) {
 			id := identity()
 			change(&id)
 			top := NewTopology(h.peer, good(), h.subjects, id)
-			if err := top.Ready(t.Context(), noHealth{}); !errors.Is(err, ErrDrift) {
+			if err := top.Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrDrift) {
 				t.Errorf("error %v, want drift", err)
 			}
 			if err := top.Apply(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := top.Ready(t.Context(), noHealth{}); err != nil {
+			if err := top.Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); err != nil {
 				t.Errorf("once applied: %v", err)
 			}
 		})
@@ -296,7 +328,9 @@ func TestTopologyIsMadeOnceByWorkersThatStartTogetherOnACluster(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for i := range errs {
-		wg.Go(func() { errs[i] = NewTopology(peers[i], c, subjects(t), identity()).Ready(ctx, noHealth{}) })
+		wg.Go(func() {
+			errs[i] = NewTopology(peers[i], c, subjects(t), identity()).Ready(ctx, noHealth{}, slog.New(slog.DiscardHandler))
+		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -316,7 +350,7 @@ func TestTopologyWaitsForNATSUntilItIsToldToStop(t *testing.T) {
 	srv.Shutdown()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if err := NewTopology(peer, good(), subjects(t), identity()).Ready(ctx, noHealth{}); err == nil || errors.Is(err, ErrDrift) {
+	if err := NewTopology(peer, good(), subjects(t), identity()).Ready(ctx, noHealth{}, slog.New(slog.DiscardHandler)); err == nil || errors.Is(err, ErrDrift) {
 		t.Errorf("error %v, want one that says that NATS does not answer", err)
 	}
 }

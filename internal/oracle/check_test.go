@@ -190,6 +190,20 @@ func TestTrimmedHistoryMayHaveGaps(t *testing.T) {
 	}
 }
 
+// One announcement is kept of each member, and the event of a later need may be trimmed
+// before that of an earlier one, which is of another type.
+func TestAnAnnouncementOfATrimmedEventStandsForEarlierNeeds(t *testing.T) {
+	t.Parallel()
+	js, s := open(t), clean()
+	need := len(s.events) - 1
+	s.happen(oauthMember, "error_cleared", obj{"error": nil, "oauth_required": false})
+	s.events = slices.Delete(s.events, need, need+1)
+	s.publish(t, js, "mx", 0)
+	if r := check(t, js, oracle.Options{SameClock: true, Trimmed: true}); !r.OK() || r.Announcements != 1 {
+		t.Errorf("verdict is\n%s\nwant it kept with one announcement", r)
+	}
+}
+
 func TestTypePrefixMayEndWithADotOrNot(t *testing.T) {
 	t.Parallel()
 	js, s := open(t), clean()

@@ -76,8 +76,10 @@ func (c *checker) announcement(m message, scanned time.Time) {
 		if c.hash(e.data) != l.need.data {
 			wrong("announces revision %d with other data than that event's", e.revision)
 		}
-	case e.revision < l.need.revision || c.opts.Trimmed:
+	case e.revision < l.need.revision:
 		// The announcement of an earlier need; whether the last one lacks its own is seen at the end.
+	case c.opts.Trimmed:
+		l.need.announced = true // that of a later need has replaced it, and the event of that one is trimmed
 	default:
 		wrong("announces revision %d, by which no need arose", e.revision)
 	}

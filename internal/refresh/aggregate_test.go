@@ -46,7 +46,7 @@ func TestAnAggregationIsFollowedToItsEnd(t *testing.T) {
 	r.Refresh(k)
 	r.WaitSettled()
 	c := aggregating(k)
-	c.CommandID, c.Reason = "wish", "opened the app"
+	c.CommandID, c.Reason = "wish", "opened\u0085 the\ufdd0 app" // with what no attribute of a CloudEvent may have
 	r.Do(c)
 	r.Set(k, mxsim.Patch{"name": "renamed meanwhile"})
 	r.WaitSettled()

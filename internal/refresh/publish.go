@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/memberwatch/memberwatch/events"
 	"github.com/memberwatch/memberwatch/internal/mx"
@@ -82,9 +84,24 @@ func (c *cycle) cause(last *known) (first *Job, by Cause) {
 func (c *cycle) event(t events.Type, d *events.Data, by Cause) *events.Event {
 	e := events.New(c.Subjects, t, c.key, *d)
 	e.Prefix = c.cfg.typeFront()
-	e.CorrelationID, e.Reason = by.ID, by.Reason
+	e.CorrelationID, e.Reason = by.ID, fit(by.Reason)
 	e.Traceparent, e.Tracestate = by.Traceparent, by.Tracestate
 	return &e
+}
+
+// fit is a text without what CloudEvents allows in no attribute and a command's reason
+// may have: control characters beyond ASCII, and noncharacters.
+func fit(text string) string {
+	unfit := func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Noncharacter_Code_Point, r) }
+	if !strings.ContainsFunc(text, unfit) {
+		return text
+	}
+	return strings.Map(func(r rune) rune {
+		if unfit(r) {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 // settleChanged settles those of the cycle's jobs that were served by the read which

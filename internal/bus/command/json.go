@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 )
 
@@ -20,13 +21,27 @@ func Unmarshal(body []byte, to any) error {
 // explain says what is wrong with JSON in terms of its fields.
 func explain(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		field := e.Field
+		field := strings.TrimPrefix(e.Field, "Command.") // which is embedded in requests
 		if field == "" {
 			return fmt.Errorf("is a JSON %s; want an object", e.Value)
 		}
-		return fmt.Errorf("%s: is a JSON %s; want a %s", field, e.Value, e.Type)
+		return fmt.Errorf("%s: is a JSON %s; want %s", field, e.Value, wanted(e.Type))
 	}
 	return fmt.Errorf("is not JSON: %w", err)
+}
+
+// wanted names a type as JSON does.
+func wanted(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "a boolean"
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		return "an integer"
+	default:
+		return "an object"
+	}
 }
 
 // exactNames returns a JSON object without the fields that encoding/json would

@@ -146,7 +146,7 @@ func (r *Rig) prepare() {
 		MXHost: "127.0.0.1", ClientID: mxsim.DefaultClientID, OAuthTTL: r.refresh.OAuthURITTL,
 		TypePrefix: r.refresh.EventTypePrefix, Initial: r.refresh.InitialEvents, Aggregated: r.refresh.AggregatedEvents,
 	}
-	if err := bus.NewTopology(r.JS, r.bus, r.Subjects, id).Ready(r.tb.Context(), newHealth()); err != nil {
+	if err := bus.NewTopology(r.JS, r.bus, r.Subjects, id).Ready(r.tb.Context(), newHealth(), slog.New(slog.DiscardHandler)); err != nil {
 		r.tb.Fatal(err)
 	}
 	if r.options.AckWait > 0 {
