@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
@@ -115,7 +116,8 @@ func first(ctx context.Context, url string, health Health, log *slog.Logger, opt
 func unreachable(err error) bool {
 	_, refused := errors.AsType[*net.OpError](err)
 	_, unresolved := errors.AsType[*net.DNSError](err)
-	return refused || unresolved || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout)
+	closed := errors.Is(err, io.EOF) // as a load balancer does that has no server behind it yet
+	return refused || unresolved || closed || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout)
 }
 
 func authOptions(c *Config) []nats.Option {
