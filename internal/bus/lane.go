@@ -28,6 +28,10 @@ const (
 	// unreadyAfter is how long fetching may be interrupted before readiness hears of it:
 	// longer than a stream takes to find another leader.
 	unreadyAfter = 10 * time.Second
+	// lateOnes is how many requests without an answer and without a message, one after
+	// the other, are told as an interruption: more than are at the server at once, which a
+	// new connection makes late together.
+	lateOnes = pulls + 1
 	// candidates is how many messages may be in hand in search of one to probe with:
 	// the server sends those first that were handed back, and so have failed before.
 	candidates = 128
@@ -66,6 +70,7 @@ type lane struct {
 	stopped bool       // ask for no more
 	down    time.Time  // since when fetching is interrupted, which was told; zero: it is not
 	unready bool       // readiness was told so, too
+	late    int        // requests in a row that brought nothing and were not answered
 	back    []func()   // hand back what is to be handed back while the last requests run out
 	over    bool       // the last requests have run out
 }
@@ -234,7 +239,7 @@ func (l *lane) interrupted(err error) {
 func (l *lane) goesOn() {
 	l.mu.Lock()
 	down, unready := !l.down.IsZero(), l.unready
-	l.down, l.unready = time.Time{}, false
+	l.down, l.unready, l.late = time.Time{}, false, 0
 	l.mu.Unlock()
 	if down {
 		l.log.Info("fetching goes on", "consumer", l.durable)
@@ -302,10 +307,21 @@ func (l *lane) pull() error {
 func (l *lane) fetch(p *puller, n int, wait time.Duration) error {
 	got, err := p.pull(n, wait, l.handle)
 	l.leave(n - got)
-	if err == nil {
+	switch {
+	case err == nil || errors.Is(err, errLate) && got > 0:
 		l.goesOn()
+	case errors.Is(err, errLate) && l.lateAgain() >= lateOnes:
+		l.interrupted(err)
 	}
 	return err
+}
+
+// lateAgain counts a request that brought nothing, and returns how many there were in a row.
+func (l *lane) lateAgain() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late++
+	return l.late
 }
 
 // probe sees to it, while MX may not be asked, that there is a promising job in

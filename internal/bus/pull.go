@@ -9,8 +9,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// late is how long after its time a request may stay without an end.
-const late = time.Second
+// late is how long after its time a request may stay without an end: as long as any
+// other question to NATS may without an answer. With less a slow path would look like a
+// server that has forgotten the request, and what it sent would be thrown away on its way.
+//
+// The price is that a request is made again some seconds later when a server has died
+// that kept it, while the connection to another one holds. A heartbeat would tell no
+// sooner: what is late is late by the same way, and NATS has none for requests so short.
+const late = askTimeout
+
+// glance is the time between looks whether the connection still is the one that a request
+// that is late was made on.
+const glance = time.Second
 
 // errLate: the server has not told of a request's end. It forgets requests when it
 // is restarted, or the connection breaks.
@@ -30,13 +40,17 @@ type puller struct {
 	sub    *nats.Subscription
 	in     chan *nats.Msg
 	ending *time.Timer
+
+	late time.Duration // see the constant
+	left time.Duration // of it, after the next look
+	made uint64        // connections before the one that the request was made on
 }
 
 // newPuller returns one that asks for up to most messages at a time. It must be closed.
 func newPuller(nc *nats.Conn, stream, durable string, most int) (*puller, error) {
 	p := &puller{
 		nc: nc, next: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + durable, most: most,
-		ending: time.NewTimer(0),
+		ending: time.NewTimer(0), late: late,
 	}
 	return p, p.renew()
 }
@@ -64,11 +78,14 @@ func (p *puller) close() {
 // returns when the server has told that no more will, so that none is left over
 // for the next request; after an error some may be.
 func (p *puller) pull(n int, wait time.Duration, handle func(*nats.Msg)) (got int, err error) {
+	p.made = p.nc.Stats().Reconnects
 	request := fmt.Appendf(nil, `{"expires":%d,"batch":%d}`, wait.Nanoseconds(), n)
 	if err := p.nc.PublishRequest(p.next, p.sub.Subject, request); err != nil {
 		return 0, fmt.Errorf("asking for messages: %w", err)
 	}
-	p.ending.Reset(wait + late)
+	first := min(glance, p.late)
+	p.left = p.late - first
+	p.ending.Reset(wait + first)
 	for got < n {
 		m, err := p.receive()
 		if err != nil {
@@ -94,11 +111,18 @@ func (p *puller) receive() (*nats.Msg, error) {
 		return m, nil
 	default:
 	}
-	select {
-	case m := <-p.in:
-		return m, nil
-	case <-p.ending.C:
-		return nil, errLate
+	for {
+		select {
+		case m := <-p.in:
+			return m, nil
+		case <-p.ending.C:
+			if p.left <= 0 || p.nc.Stats().Reconnects != p.made || !p.nc.IsConnected() {
+				return nil, errLate
+			}
+			next := min(glance, p.left)
+			p.left -= next
+			p.ending.Reset(next)
+		}
 	}
 }
 

@@ -95,10 +95,12 @@ func TestAPullerKeepsWhatHasComeWhileOneTakesItsTime(t *testing.T) {
 	const wait = 20 * time.Millisecond
 	h.fill(3)
 	slow := true
-	got, err := h.puller("MX_COMMANDS", consumerCommands, 4).pull(4, wait, func(*nats.Msg) {
+	p := h.puller("MX_COMMANDS", consumerCommands, 4)
+	p.late = wait
+	got, err := p.pull(4, wait, func(*nats.Msg) {
 		if slow { // as a follow-up does that waits for its time
 			slow = false
-			<-time.After(wait + late + wait)
+			<-time.After(3 * wait)
 		}
 	})
 	if got != 3 || err != nil {
@@ -121,6 +123,7 @@ func TestAPullerTellsWhenNobodyAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := h.puller("MX_COMMANDS", "silent", 1)
+	p.late = time.Millisecond
 	if _, err := p.pull(1, time.Millisecond, never); !errors.Is(err, errLate) {
 		t.Errorf("a server that says nothing: %v", err)
 	}
@@ -143,6 +146,64 @@ func TestAPullerTellsWhenNobodyAnswers(t *testing.T) {
 	}
 	if _, err := p.pull(1, time.Millisecond, never); !errors.Is(err, errLate) {
 		t.Errorf("what belongs to a request of before: %v", err)
+	}
+}
+
+// asking has somebody pull from a consumer that the test answers for, and returns the
+// request and how it ended.
+func (h *house) asking(p *puller) (request *nats.Msg, ended chan error) {
+	h.t.Helper()
+	sub, err := h.peerNC.SubscribeSync(p.next)
+	if err == nil {
+		err = h.peerNC.Flush()
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ended = make(chan error, 1)
+	go func() {
+		got, err := p.pull(1, time.Millisecond, func(*nats.Msg) {})
+		if err == nil && got == 0 {
+			err = errors.New("over, and no message")
+		}
+		ended <- err
+	}()
+	request, err = sub.NextMsg(patience)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return request, ended
+}
+
+func TestAPullerWaitsForWhatIsLongOnItsWay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, good())
+	request, ended := h.asking(h.puller("MX_COMMANDS", "far", 1))
+	<-time.After(glance + glance/2) // as far as a look whether the connection is the same, and beyond
+	if err := h.peerNC.PublishMsg(&nats.Msg{Subject: request.Reply, Reply: "settle.far"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAPullerDoesNotWaitForAConnectionThatIsGone(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, good())
+	p := h.puller("MX_COMMANDS", "far", 1)
+	p.late = time.Hour
+	_, ended := h.asking(p)
+	if err := h.nc.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, errLate) {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("still waits")
 	}
 }
 
