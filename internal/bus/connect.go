@@ -38,6 +38,11 @@ const connectAgain = time.Second
 // job begins again. While no server can be reached it waits, telling health why,
 // until ctx ends; a server that refuses us is an error at once.
 func Connect(ctx context.Context, c Config, name string, health Health, log *slog.Logger, more ...nats.Option) (*nats.Conn, error) {
+	return connect(ctx, c, name, newDenials(defaultRhythm(), health, log), more...)
+}
+
+func connect(ctx context.Context, c Config, name string, denied *denials, more ...nats.Option) (*nats.Conn, error) {
+	health, log := denied.health, denied.log
 	opts := []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
@@ -54,25 +59,18 @@ func Connect(ctx context.Context, c Config, name string, health Health, log *slo
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("NATS disconnected", "error", err)
-				health.Set(CheckNATS, fmt.Errorf("disconnected: %w", err))
+				denied.disconnected(fmt.Errorf("disconnected: %w", err))
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			log.Info("NATS reconnected", "server", nc.ConnectedServerName())
-			health.Set(CheckNATS, nil)
+			denied.connected(nc)
 		}),
-		// A denied permission is told here and nowhere else: whoever asked only sees a time-out.
-		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
-			if !errors.Is(err, nats.ErrPermissionViolation) {
+		nats.PermissionErrOnSubscribe(true), // so that denials can try
+		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
+			if !denied.note(nc, err) {
 				log.Debug("NATS reports an error", "error", err) // whoever asked has it too
-				return
 			}
-			health.Set(CheckNATS, err)
-			subject := ""
-			if s != nil {
-				subject = s.Subject
-			}
-			log.Error("NATS denies a permission", "error", err, "subscription", subject)
 		}),
 	}
 	opts = append(opts, authOptions(&c)...)

@@ -1,7 +1,7 @@
 // Package bus is the part of memberwatch that knows NATS.
 //
 //   - bus.go, config.go: the outside. connect.go: the connection, made to outlast any
-//     outage; nkey.go: a key from a file.
+//     outage; denials.go: what NATS refuses it, and gives back; nkey.go: a key from a file.
 //   - topology.go: what is on NATS compared with what the service needs, verified or
 //     created at start, shown and applied; topology_streams.go: the streams, bucket and
 //     consumers of the contract; topology_rules.go: which settings count;
