@@ -61,7 +61,7 @@ func loadConfig(ctx context.Context, env envconfig.Lookuper) (config, error) {
 	var c config
 	problems := settings.Read(ctx, env, c.parts()...)
 	c.Refresh.MaxInFlight, c.Refresh.RateLimit = c.MX.MaxInFlight, c.MX.RateLimit
-	c.Refresh.FollowUpAfter = c.Bus.FollowUpAfter
+	c.Refresh.FollowUpAfter, c.Refresh.RefreshEvery = c.Bus.FollowUpAfter, c.Sweep.RefreshEvery
 	problems = append(problems, natsURLProblems(c.Bus.URL)...)
 	for _, part := range c.parts() {
 		if p, ok := part.(interface{ Problems() []error }); ok {

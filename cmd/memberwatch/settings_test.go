@@ -39,7 +39,7 @@ func TestEverySettingHasAMeaning(t *testing.T) {
 func TestSettingsAreReadWithTheirDefaults(t *testing.T) {
 	t.Parallel()
 	c, err := loadConfig(t.Context(), envconfig.MapLookuper(map[string]string{
-		"MX_CLIENT_ID": "client", "MX_API_KEY": "key", "MX_MAX_IN_FLIGHT": "7", "FOLLOW_UP_AFTER": "2s",
+		"MX_CLIENT_ID": "client", "MX_API_KEY": "key", "MX_MAX_IN_FLIGHT": "7", "FOLLOW_UP_AFTER": "2s", "REFRESH_EVERY": "90m",
 		"INITIAL_EVENTS": "", "STREAM_REPLICAS": "", // as one that nobody filled in
 	}))
 	if err != nil {
@@ -50,6 +50,9 @@ func TestSettingsAreReadWithTheirDefaults(t *testing.T) {
 	}
 	if c.Refresh.MaxInFlight != 7 {
 		t.Errorf("refresh may have %d in flight, want 7", c.Refresh.MaxInFlight)
+	}
+	if c.Refresh.FollowUpAfter != 2*time.Second || c.Refresh.RefreshEvery != 90*time.Minute {
+		t.Errorf("refresh has follow-ups after %s and periods of %s", c.Refresh.FollowUpAfter, c.Refresh.RefreshEvery)
 	}
 	if !c.Refresh.InitialEvents || c.Bus.StreamReplicas != 1 {
 		t.Error("an empty variable counts as set")

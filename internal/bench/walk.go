@@ -87,8 +87,8 @@ func (w *world) swept(ctx context.Context, chains *bus.Chains, look func() error
 		if s, err = sweep.Load(ctx, chains); err != nil || s.Outcome == "" {
 			return false, err //nolint:wrapcheck // It says what it was doing.
 		}
-		left, err := chains.Backlog(ctx)
-		return left == 0, err //nolint:wrapcheck // It says what it was doing.
+		waiting, taken, _, err := chains.Backlog(ctx)
+		return waiting+taken == 0, err //nolint:wrapcheck // It says what it was doing.
 	})
 	return s, err
 }

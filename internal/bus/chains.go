@@ -241,15 +241,15 @@ func (c *Chains) Refresh(ctx context.Context, k events.Key, cause, correlationID
 	return err
 }
 
-// Backlog returns how many messages of the slow lane are due and not done,
-// whether handed out or not.
-func (c *Chains) Backlog(ctx context.Context) (int, error) {
+// Backlog returns how many messages of the slow lane are due and wait to be handed
+// out; how many are in hand or wait for a delay; and how many of these there may be.
+func (c *Chains) Backlog(ctx context.Context) (waiting, taken, places int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	cons, err := c.js.Consumer(ctx, c.subjects.BackgroundStream(), consumerBackground)
 	if err != nil {
-		return 0, fmt.Errorf("looking at consumer %s: %w", consumerBackground, err)
+		return 0, 0, 0, fmt.Errorf("looking at consumer %s: %w", consumerBackground, err)
 	}
 	i := cons.CachedInfo()
-	return int(i.NumPending) + i.NumAckPending, nil //nolint:gosec // Never more messages than an int counts.
+	return int(i.NumPending), i.NumAckPending, max(0, i.Config.MaxAckPending), nil //nolint:gosec // Never more messages than an int counts.
 }

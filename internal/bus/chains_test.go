@@ -344,8 +344,8 @@ func TestRefreshAskedForTwiceIsOne(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n, err := h.chains.Backlog(t.Context()); n != 1 || err != nil {
-		t.Errorf("%d refreshes wait, %v", n, err)
+	if n, taken, places, err := h.chains.Backlog(t.Context()); n != 1 || taken != 0 || places != maxAckPending || err != nil {
+		t.Errorf("%d refreshes wait, %d of %d are taken, %v", n, taken, places, err)
 	}
 	if err := h.chains.Refresh(t.Context(), key(t, "MBR-1"), "whim", "id", "twice"); err == nil {
 		t.Error("a cause that no worker knows was taken")

@@ -23,6 +23,10 @@ type Config struct {
 	// from there on, or not at all.
 	FollowUpAfter time.Duration
 
+	// RefreshEvery is REFRESH_EVERY, owned by package sweep: how soon a periodic read is
+	// followed by the next one of the same member; 0: by none.
+	RefreshEvery time.Duration
+
 	// MaxInFlight and RateLimit are MX_MAX_IN_FLIGHT and MX_RATE_LIMIT, owned by package mx.
 	MaxInFlight int
 	RateLimit   float64

@@ -74,7 +74,9 @@ func (c *cycle) fail(jobs []*Job, err error) {
 		if c.desk.ctx.Err() != nil && v.Disposition == Retry {
 			v = Verdict{Disposition: Return, Reason: err.Error()}
 		}
-		v.Result = events.Result{UserGUID: c.key.User(), MemberGUID: c.key.Member(), Revision: c.revision}
+		v.Result = events.Result{
+			UserGUID: c.key.User(), MemberGUID: c.key.Member(), Revision: c.revision, Outcome: v.Result.Outcome, Reason: v.Result.Reason,
+		}
 		if v.Disposition == Dead {
 			c.Log.Error("gave up", "member", c.key.Member(), "command", j.ID, "trace_id", j.TraceID(), "category", string(v.Category), "reason", v.Reason)
 		}

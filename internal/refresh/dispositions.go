@@ -96,7 +96,9 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 		return retry(s.spread(busDelay, busDelayMax, uint64(n))) //nolint:gosec // Below maxPanics.
 	case errors.Is(err, errHeld):
 		return retry(s.spread(heldFor(j.Deliveries), heldDelayMax, 1))
-	case errors.Is(err, errSuspended), errors.Is(err, errCrowded):
+	case errors.Is(err, errCrowded):
+		return s.unlessOver(j, retry(grow(outageDelay, outageDelayMax)))
+	case errors.Is(err, errSuspended):
 		return retry(grow(outageDelay, outageDelayMax))
 	case errors.Is(err, ErrTooLarge):
 		return s.blameMember(j, err)
@@ -131,7 +133,21 @@ func (s *Service) blameMember(j *Job, err error) Verdict {
 	if spent > s.cfg.CommandBudget {
 		return Verdict{Disposition: Dead, Category: events.CategoryExhausted, Reason: err.Error()}
 	}
-	return Verdict{Disposition: Retry, Delay: delay, Reason: err.Error()}
+	return s.unlessOver(j, Verdict{Disposition: Retry, Delay: delay, Reason: err.Error()})
+}
+
+// unlessOver has a periodic read that failed for its own member end when it would come
+// again after a period: the next one's comes for the same member by then, and members
+// that fail for long would have one more message waiting with every period. It counts
+// as failed, and is no dead letter: nobody asked for it, and nothing is lost that could
+// be sent again.
+func (s *Service) unlessOver(j *Job, retry Verdict) Verdict {
+	every := s.cfg.RefreshEvery
+	if j.Source != SourcePeriodic || every == 0 || j.At.IsZero() || s.now().Add(retry.Delay).Sub(j.At) < every {
+		return retry
+	}
+	s.budget.forget(j.Ref)
+	return Verdict{Disposition: Done, Reason: retry.Reason, Result: events.Result{Outcome: events.OutcomeFailed, Reason: retry.Reason}}
 }
 
 // spread returns first doubled for every time after the first, at most most, and

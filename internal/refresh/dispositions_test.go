@@ -191,6 +191,54 @@ func TestACommandIsGivenUpWhenItsOwnFailuresUsedUpItsBudget(t *testing.T) {
 	}
 }
 
+func TestAPeriodicReadThatFailsGivesWayToTheNextPeriods(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{"its member fails": failure(mx.ServerFailed), "others like it are tried": errCrowded} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, now := newIdle(t, even)
+			s.cfg.RefreshEvery = time.Minute
+			j := &Job{Ref: "j", Source: SourcePeriodic, Lane: Background, At: *now}
+			for j.Deliveries = 1; ; j.Deliveries++ {
+				v := s.dispose(j, err)
+				if v.Disposition == Retry {
+					*now = now.Add(v.Delay)
+					if now.Sub(j.At) >= time.Minute {
+						t.Fatal("comes again beside the read of the next period")
+					}
+					continue
+				}
+				if v.Disposition != Done || v.Result.Outcome != events.OutcomeFailed || v.Reason != err.Error() {
+					t.Errorf("ended with %+v", v)
+				}
+				break
+			}
+			if j.Deliveries < 5 || s.budget.spent.Len() != 0 {
+				t.Errorf("ended after %d tries, with %d counted", j.Deliveries, s.budget.spent.Len())
+			}
+			outage(s, mx.Unavailable)
+			if v := s.dispose(j, failure(mx.ServerFailed)); v.Disposition != Retry {
+				t.Errorf("in an outage, where no member is to blame: %+v", v)
+			}
+		})
+	}
+	s, now := newIdle(t, even)
+	for name, j := range map[string]Job{
+		"a sweep's":                          {Source: SourceSweep},
+		"a command's":                        {Source: SourceCommand},
+		"a periodic one, and no more follow": {Source: SourcePeriodic},
+	} {
+		s.cfg.RefreshEvery = time.Minute
+		if j.Source == SourcePeriodic {
+			s.cfg.RefreshEvery = 0
+		}
+		j.Ref, j.Deliveries, j.At = name, 1, now.Add(-time.Hour)
+		if v := s.dispose(&j, failure(mx.ServerFailed)); v.Disposition != Retry {
+			t.Errorf("%s read: %+v", name, v)
+		}
+	}
+}
+
 func TestTimeInWhichEverybodyFailedUsesUpNoBudget(t *testing.T) {
 	t.Parallel()
 	s, now := newIdle(t, even)

@@ -60,6 +60,18 @@ func TestACommandThatKeepsPanickingIsADeadLetter(t *testing.T) {
 	}
 }
 
+func TestAPeriodicReadThatFailsPastItsPeriodIsDoneAndCountsAsFailed(t *testing.T) {
+	t.Parallel()
+	r := refreshtest.New(t, refreshtest.Options{Refresh: func(c *refresh.Config) { c.RefreshEvery = time.Minute }})
+	k := r.AddMember(status("CONNECTED"))
+	r.Refresh(k)
+	r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: 500})
+	v := submit(t, r, refresh.Job{Ref: "periodic", Key: k, Source: refresh.SourcePeriodic, Lane: refresh.Background, At: time.Now().Add(-time.Minute)})
+	if v.Disposition != refresh.Done || v.Result.Outcome != events.OutcomeFailed || v.Result.MemberGUID != k.Member() || v.Result.Revision != 1 {
+		t.Errorf("ended with %+v", v)
+	}
+}
+
 func TestNonsenseFromMXIsNeverPublished(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]mxsim.Fault{

@@ -30,8 +30,10 @@ type Refreshes interface {
 	// correlationID is carried on by the event. Wishes with the same once are one,
 	// for two minutes at least.
 	Refresh(ctx context.Context, k events.Key, cause, correlationID, once string) error
-	// Backlog is how many wishes, and other work of the slow lane, are not yet done.
-	Backlog(ctx context.Context) (int, error)
+	// Backlog is how many wishes, and other work of the slow lane, wait to be handed out;
+	// how many are in hand or wait for a delay; and how many of these there may be, over
+	// all workers, before no more are handed out. places is 0 when nothing bounds them.
+	Backlog(ctx context.Context) (waiting, taken, places int, err error)
 }
 
 // Known is the event stream seen as the list of all members that are known. All

@@ -157,7 +157,7 @@ func TestWalkWaitsWhileTheSlowLaneHasEnoughToDo(t *testing.T) {
 	s := newSite(t, refreshtest.Options{}, Config{RefreshEvery: time.Hour}, nil)
 	s.users(3, 1)
 	w := s.walkers[0]
-	w.Refreshes = &full{w.Refreshes}
+	w.Refreshes = &lane{Refreshes: w.Refreshes, waiting: maxBacklog, places: 100_000}
 	sw := Sweep{ID: "one", Phase: PhaseNew, Page: 1}
 	state, err := sw.encode()
 	if err != nil {
@@ -172,10 +172,38 @@ func TestWalkWaitsWhileTheSlowLaneHasEnoughToDo(t *testing.T) {
 	}
 }
 
-// full is a slow lane that has enough to do.
-type full struct{ Refreshes }
+func TestMembersThatWaitForADelayKeepNoWalkFromGoingOnUntilHalfThePlacesAreTaken(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		waiting, taken, places int
+		busy                   bool
+	}{
+		{0, 3_000, 100_000, false},
+		{maxBacklog - 1, 40_000, 100_000, false},
+		{maxBacklog, 0, 100_000, true},
+		{1_000, 48_999, 100_000, false},
+		{1_000, 49_000, 100_000, true},
+		{0, 9_999, 20_000, false}, // an installation with the places of the first versions
+		{0, 10_000, 20_000, true},
+		{0, 200_000, 0, false}, // without a bound none of them keeps another one waiting
+		{maxBacklog, 0, 0, true},
+	} {
+		w := New(Config{}, Deps{Refreshes: &lane{waiting: c.waiting, taken: c.taken, places: c.places}})
+		if busy, err := w.busy(t.Context()); busy != c.busy || err != nil {
+			t.Errorf("%d waiting, %d of %d places taken: busy %t, %v", c.waiting, c.taken, c.places, busy, err)
+		}
+	}
+}
 
-func (*full) Backlog(context.Context) (int, error) { return maxBacklog, nil }
+// lane is a slow lane that has so much to do.
+type lane struct {
+	Refreshes
+	waiting, taken, places int
+}
+
+func (l *lane) Backlog(context.Context) (waiting, taken, places int, err error) {
+	return l.waiting, l.taken, l.places, nil
+}
 
 // flaky fails what a step asks for, each call once before it is done and once after.
 type flaky struct {

@@ -18,10 +18,16 @@ const (
 )
 
 const (
-	// maxBacklog is how much of the slow lane's work may wait before a walk does. It
-	// is a tenth of what may wait for its delay over all workers, so that members
-	// that fail for long leave room for deletions and whatever else is due.
+	// maxBacklog is how much of the slow lane's work may wait to be handed out before a
+	// walk does: it is how workers that are slower than the walk show. What they have in
+	// hand is bounded by themselves, and what waits for a delay is no work of theirs:
+	// members that fail for long, or deletions that are held, must not end the walk for
+	// all others.
 	maxBacklog = 2_000
+	// takenShare is the part of the lane's places, over all workers, that may be taken by
+	// what is in hand or waits for its delay before a walk waits: without a place nothing
+	// is handed out, and the rest is for deletions and whatever else is due.
+	takenShare = 2
 	// backlogPause is how long a walk waits for the backlog.
 	backlogPause = time.Second
 	// atOnce is how many users a step visits at once. Calls to MX are bounded by the
@@ -100,11 +106,11 @@ func (w *Walker) tend(ctx context.Context) error {
 
 // busy reports whether the slow lane has enough to do.
 func (w *Walker) busy(ctx context.Context) (bool, error) {
-	n, err := w.Refreshes.Backlog(ctx)
+	waiting, taken, places, err := w.Refreshes.Backlog(ctx)
 	if err != nil {
 		return false, fmt.Errorf("looking at backlog: %w", err)
 	}
-	return n >= maxBacklog, nil
+	return waiting >= maxBacklog || places > 0 && waiting+taken >= places/takenShare, nil
 }
 
 // each calls do for every item, atOnce at a time, and returns the first error.
