@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/loglimit"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -61,6 +62,8 @@ type Bus struct {
 	burying    sync.WaitGroup // dead letters on their way; Close waits for them
 	clock      *serverClock
 	metrics    *metrics
+	buried     *loglimit.Lines
+	notBuried  *loglimit.Lines
 	lag        *lag
 	stop       context.CancelFunc
 	ended      sync.WaitGroup
@@ -96,6 +99,8 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 		inProgress:    newInProgress(ackWait / 3),
 		clock:         clock,
 		metrics:       m,
+		buried:        loglimit.New(o.Log, slog.LevelWarn, "dead letter"),
+		notBuried:     loglimit.New(o.Log, slog.LevelError, "dead letter not stored; the message comes again"),
 		lag:           newLag(js, c, subjects, o.Now, o.Log),
 	}
 	askTime := func(ctx context.Context) error { return clock.ask(ctx, js, subjects.BackgroundStream(), o.Now) }
@@ -173,6 +178,8 @@ func (b *Bus) lane(jobs Jobs, stream, durable string, limit int) *lane {
 // alive. Nothing is settled any more when it is called. The connection stays the caller's.
 func (b *Bus) Close() {
 	b.burying.Wait()
+	b.buried.Close()
+	b.notBuried.Close()
 	b.stop()
 	b.ended.Wait()
 }

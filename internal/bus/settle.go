@@ -66,12 +66,12 @@ func (d *delivery) die(ctx context.Context, v *refresh.Verdict) {
 		err = b.bury(ctx, letter(m, d.meta, v.Category, v.Reason, b.now()))
 	}
 	if err != nil {
-		b.log.Error("dead letter not stored; the message comes again", "message", d.ref(), "error", err)
+		b.notBuried.Write("message", d.ref(), "error", err)
 		b.countUnsent(d.msg.NakWithDelay(unburied(d.meta.NumDelivered)))
 		return
 	}
 	b.metrics.deadLetters.WithLabelValues(string(v.Category)).Inc()
-	b.log.Warn("dead letter", "message", d.ref(), "subject", d.msg.Subject, "category", string(v.Category), "reason", v.Reason,
+	b.buried.Write("message", d.ref(), "subject", d.msg.Subject, "category", string(v.Category), "reason", v.Reason,
 		"command", v.Result.CommandID, "trace_id", v.TraceID)
 	d.report(v.Result)
 	b.countUnsent(d.msg.Respond([]byte("+TERM " + v.Category)))

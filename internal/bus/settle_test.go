@@ -6,13 +6,17 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/loglimit"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 )
 
@@ -253,10 +257,34 @@ func TestAMessageThatCannotBeBuriedComesAgainLessAndLessOften(t *testing.T) {
 	}
 }
 
+func TestManyDeadLettersFillNoLogAndNoneIsUnseen(t *testing.T) {
+	t.Parallel()
+	h, log := newHouse(t, good()), new(LockedBuffer)
+	h.buried = loglimit.New(slog.New(slog.NewTextHandler(log, nil)), slog.LevelWarn, "dead letter")
+	const many = 100
+	for range many {
+		h.publish(plain, "{", nil)
+	}
+	stop := h.start(h.Bus, newInbox())
+	h.until("all are buried", func() bool { return h.commands() == 0 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	h.Close()
+	shown := log.count("category=invalid")
+	if n := testutil.ToFloat64(h.metrics.deadLetters.WithLabelValues(string(events.CategoryInvalid))); n != many || shown == 0 || shown > many/2 {
+		t.Errorf("%d lines of %v dead letters", shown, n)
+	}
+	_, rest, _ := strings.Cut(log.String(), "lines=")
+	if left, err := strconv.Atoi(strings.TrimSpace(rest)); err != nil || left+shown != many {
+		t.Errorf("%d lines of %d, and %q left out", shown, many, rest)
+	}
+}
+
 func TestClosingWaitsForDeadLettersOnTheirWay(t *testing.T) {
 	t.Parallel()
 	h, in, log := newHouse(t, good()), newInbox(), new(LockedBuffer)
-	h.log = slog.New(slog.NewTextHandler(log, nil))
+	h.notBuried = loglimit.New(slog.New(slog.NewTextHandler(log, nil)), slog.LevelError, "dead letter not stored")
 	asked := h.silence()
 	h.publish(plain, "{", nil)
 	stop := h.start(h.Bus, in)

@@ -56,10 +56,10 @@ var rules = []rule{
 
 	// What the service is made of.
 	{pkg: "internal/mx"},
-	{pkg: "internal/refresh", ours: []string{"events", "internal/member", "internal/mx"}},
+	{pkg: "internal/refresh", ours: []string{"events", "internal/loglimit", "internal/member", "internal/mx"}},
 	{
 		pkg:   "internal/bus",
-		ours:  []string{"events", "internal/bus/command", "internal/refresh"},
+		ours:  []string{"events", "internal/bus/command", "internal/loglimit", "internal/refresh"},
 		never: []string{"internal/mx", "internal/member"},
 	},
 	{
@@ -81,6 +81,7 @@ var rules = []rule{
 	},
 	{pkg: "internal/webhook", ours: []string{"events"}, only: []string{"github.com/prometheus/client_golang/..."}},
 	{pkg: "internal/observe"},
+	{pkg: "internal/loglimit", ours: []string{}, only: []string{"golang.org/x/time/rate"}},
 	{pkg: "internal/settings", only: []string{"github.com/sethvargo/go-envconfig"}},
 	{pkg: "internal/observe/observetest", ours: []string{"internal/mx/mxsim"}},
 

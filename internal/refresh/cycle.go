@@ -78,7 +78,7 @@ func (c *cycle) fail(jobs []*Job, err error) {
 			UserGUID: c.key.User(), MemberGUID: c.key.Member(), Revision: c.revision, Outcome: v.Result.Outcome, Reason: v.Result.Reason,
 		}
 		if v.Disposition == Dead {
-			c.Log.Error("gave up", "member", c.key.Member(), "command", j.ID, "trace_id", j.TraceID(), "category", string(v.Category), "reason", v.Reason)
+			c.gaveUp.Write("member", c.key.Member(), "command", j.ID, "trace_id", j.TraceID(), "category", string(v.Category), "reason", v.Reason)
 		}
 		c.settle(j, v)
 	}

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/loglimit"
 	"github.com/memberwatch/memberwatch/internal/member"
 )
 
@@ -44,6 +45,8 @@ type Service struct {
 	held      *held
 	store     storeHealth
 	metrics   *metrics
+	gaveUp    *loglimit.Lines
+	heldBack  *loglimit.Lines
 	tracing   tracing
 	talks     bool // lines of level debug are wanted
 	stop      context.CancelFunc
@@ -66,6 +69,8 @@ func New(cfg Config, deps Deps) *Service {
 		held:      newHeld(deps.Health),
 		store:     storeHealth{health: deps.Health, log: deps.Log},
 		metrics:   newMetrics(),
+		gaveUp:    loglimit.New(deps.Log, slog.LevelError, "gave up"),
+		heldBack:  loglimit.New(deps.Log, slog.LevelError, "deletion held back"),
 		tracing:   tracing{deps.Tracer, deps.Subjects},
 		stop:      stop,
 	}
@@ -168,6 +173,8 @@ func (s *Service) Stop(ctx context.Context) error {
 		<-ended
 	}
 	s.stop()
+	s.gaveUp.Close()
+	s.heldBack.Close()
 	return err
 }
 
