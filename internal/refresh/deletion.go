@@ -104,7 +104,7 @@ func (c *cycle) believe(ctx context.Context, confirms *Confirmation, evidence ti
 		}
 	}
 	if !c.deletions.allow(c.now()) {
-		return false, fmt.Errorf("%w: more than DELETE_LIMIT (%d a minute) would go", errHeld, c.cfg.DeleteLimit)
+		return false, fmt.Errorf("%w (%d a minute)", errTooMany, c.cfg.DeleteLimit)
 	}
 	return false, nil
 }
@@ -189,8 +189,11 @@ func (c *cycle) hold(ctx context.Context, last *known, err error) (bool, error) 
 		}
 		return j.Confirms != nil
 	})
+	if errors.Is(err, errTooMany) {
+		longest = c.comesUpIn(c.key)
+	}
 	if c.held.add(c.key, c.now().Add(2*longest), err) {
-		c.Log.Error("deletion held back", "member", c.key.Member(), "reason", err)
+		c.heldBack.Write("member", c.key.Member(), "reason", err)
 	}
 	c.fail(confirming, err)
 	if len(c.serving) == 0 {

@@ -367,7 +367,10 @@ func TestNoMoreThanDeleteLimitGoAtATime(t *testing.T) {
 	t.Parallel()
 	time := new(clock)
 	r := refreshtest.New(t, refreshtest.Options{
-		Refresh: func(c *refresh.Config) { c.DeleteLimit = 1 }, Wrap: setClock(time),
+		Refresh: func(c *refresh.Config) { c.DeleteLimit = 1 },
+		Wrap: func(_ int, d *refresh.Deps) {
+			d.Now, d.Jitter = time.Now, func() float64 { return 0 } // what is held comes as soon as it may
+		},
 	})
 	alive := r.AddMember(status("CONNECTED"))
 	r.Refresh(alive)

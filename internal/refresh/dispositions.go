@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -59,6 +60,7 @@ var (
 	errStopping  = errors.New("stopping")
 	errContended = errors.New("the member's events kept changing under the read")
 	errHeld      = errors.New("deletions are held back")
+	errTooMany   = fmt.Errorf("%w: more than DELETE_LIMIT would go", errHeld)
 	errPanicked  = errors.New("handling panicked")
 )
 
@@ -72,7 +74,7 @@ const (
 	memberDelayMax = 5 * time.Minute
 	busDelay       = 250 * time.Millisecond // NATS did not answer, or the member is contended
 	busDelayMax    = 10 * time.Second
-	heldDelay      = 5 * time.Second // a deletion that waits for evidence: every time for a minute, then less and less often
+	heldDelay      = 5 * time.Second // a deletion that waits for evidence: every time for a minute, then less and less often; for DELETE_LIMIT: see comesUpIn
 	heldDelayMax   = 5 * time.Minute
 	heldAtFirst    = 12 // deliveries of the first minute
 	maxPanics      = 3  // panics after which a job that crashes us is dead
@@ -94,6 +96,8 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 			return Verdict{Disposition: Dead, Category: events.CategoryPanicked, Reason: err.Error()}
 		}
 		return retry(s.spread(busDelay, busDelayMax, uint64(n))) //nolint:gosec // Below maxPanics.
+	case errors.Is(err, errTooMany):
+		return retry(heldDelay + time.Duration(s.jitter()*float64(s.comesUpIn(j.Key)-heldDelay)))
 	case errors.Is(err, errHeld):
 		return retry(s.spread(heldFor(j.Deliveries), heldDelayMax, 1))
 	case errors.Is(err, errCrowded):
@@ -118,7 +122,17 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 	return s.blameMember(j, err)
 }
 
-// heldFor is after how long a deletion that is held back is looked at again.
+// comesUpIn is within what time k, whose deletion waits for DELETE_LIMIT alone, is looked
+// at again: as long as all those take that are held. Each comes at any moment of it, so
+// that in every minute about twice as many come as may go, and no gap is left between
+// those that were held together. It is bounded for whoever raises the limit: he waits
+// for heldDelayMax at most.
+func (s *Service) comesUpIn(k events.Key) time.Duration {
+	minutes := float64(s.held.countWith(k)) / float64(s.cfg.DeleteLimit)
+	return time.Duration(min(max(minutes*float64(time.Minute), float64(heldDelay)), float64(heldDelayMax)))
+}
+
+// heldFor is after how long a deletion that lacks evidence is looked at again.
 func heldFor(deliveries uint64) time.Duration {
 	d := heldDelay
 	for ; deliveries > heldAtFirst && d < heldDelayMax; deliveries-- {

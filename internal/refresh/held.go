@@ -40,6 +40,16 @@ func (h *held) remove(k events.Key) {
 	}
 }
 
+// countWith is how many are held back, k among them.
+func (h *held) countWith(k events.Key) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.members[k]; ok {
+		return len(h.members)
+	}
+	return len(h.members) + 1
+}
+
 // expire drops those whose confirmation has not come again.
 func (h *held) expire(now time.Time) {
 	h.mu.Lock()

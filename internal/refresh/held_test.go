@@ -3,9 +3,13 @@ package refresh
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/memberwatch/memberwatch/events"
 )
 
 type check struct{ err error }
@@ -91,6 +95,83 @@ func TestADeletionIsHeldBackForLongerAndLonger(t *testing.T) {
 	} {
 		if got := heldFor(deliveries); got != want {
 			t.Errorf("at delivery %d for %s, want %s", deliveries, got, want)
+		}
+	}
+}
+
+func TestDeletionsOverTheLimitComeAtItsPaceAndNotAllAtOnce(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("%w (20 a minute)", errTooMany)
+	for _, c := range []struct {
+		held  int
+		least time.Duration // the latest of them
+	}{
+		{1, heldDelay},
+		{20, time.Minute},
+		{60, 3 * time.Minute},
+		{100, heldDelayMax},
+		{20_000, heldDelayMax},
+	} {
+		soonest, _ := newIdle(t, 0)
+		latest, now := newIdle(t, 1)
+		for _, s := range []*Service{soonest, latest} {
+			for n := range c.held {
+				s.held.add(keyNumber(t, n), *now, err)
+			}
+			for _, deliveries := range []uint64{1, heldAtFirst + 1, 1 << 60} {
+				want := heldDelay
+				if s == latest {
+					want = c.least
+				}
+				got := s.dispose(&Job{Ref: "j", Key: keyNumber(t, 0), Deliveries: deliveries}, err)
+				if got.Disposition != Retry || got.Delay != want {
+					t.Errorf("%d held, delivery %d: %+v, want %s", c.held, deliveries, got, want)
+				}
+			}
+		}
+	}
+}
+
+// Deletions that were all held in one moment, and come when they are told to: each minute
+// brings as many as may go, and no more than a few times that.
+func TestHeldDeletionsGoAtTheLimitsPaceWithFewReads(t *testing.T) {
+	t.Parallel()
+	for _, many := range []int{40, 300, 20_000} {
+		random := rand.New(rand.NewPCG(1, uint64(many)))
+		s, now := newIdle(t, even)
+		s.jitter = random.Float64
+		begin, err := *now, fmt.Errorf("%w (20 a minute)", errTooMany)
+		keys, comes := make([]events.Key, many), make([]time.Time, many) // zero: gone
+		hold := func(n int) {
+			s.held.add(keys[n], now.Add(time.Hour), err)
+			comes[n] = now.Add(s.dispose(&Job{Ref: "j", Key: keys[n], Deliveries: 1}, err).Delay)
+		}
+		for n := range many {
+			keys[n] = keyNumber(t, n)
+			hold(n)
+		}
+		gone, reads := 0, 0
+		const minutes = 30
+		for ; now.Sub(begin) < minutes*time.Minute && gone < many; *now = now.Add(time.Second) {
+			for n, at := range comes {
+				switch {
+				case at.IsZero(), at.After(*now):
+					continue
+				case s.deletions.allow(*now):
+					gone++
+					comes[n] = time.Time{}
+					s.held.remove(keys[n])
+				default:
+					hold(n)
+				}
+				reads++
+			}
+		}
+		if want := min(many, minutes*20*9/10); gone < want {
+			t.Errorf("of %d held %d went in %s, want %d at least", many, gone, now.Sub(begin), want)
+		}
+		if most := minutes * max(many/2, 60); reads > most {
+			t.Errorf("%d reads for %d held, want %d at most", reads, many, most)
 		}
 	}
 }
