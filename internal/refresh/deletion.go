@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/memberwatch/memberwatch/events"
@@ -109,11 +110,50 @@ func (c *cycle) believe(ctx context.Context, confirms *Confirmation, evidence ti
 	return false, nil
 }
 
-// seekEvidence asks MX for other members, rather than wait until somebody does,
-// until one is answered: first such as are remembered, then some of the event stream.
-// Those that are in doubt themselves are no evidence. It reports whether there are so
-// few others that all of them may have gone with this one, as a user's members do.
+// seekEvidence asks others, unless somebody did so lately in vain. It reports whether there
+// are so few others that all of them may have gone with this one, as a user's members do.
 func (c *cycle) seekEvidence(ctx context.Context) (few bool, err error) {
+	lastOK := c.desk.lastOK()
+	if c.fruitless.lately(c.now(), lastOK) {
+		return false, nil
+	}
+	few, err = c.askOthers(ctx)
+	if err == nil && !few {
+		c.fruitless.note(c.now(), lastOK)
+	}
+	return few, err
+}
+
+// fruitless is a search for evidence that found none. With 404 for everybody each
+// confirmation would else ask for six other members more, again and again.
+type fruitless struct {
+	mu     sync.Mutex
+	at     time.Time // its end; zero: there was none
+	lastOK time.Time // MX's last good read as it began
+}
+
+// fruitlessFor is how long no other search is made: a held deletion comes again later.
+const fruitlessFor = time.Second
+
+func (f *fruitless) note(at, lastOK time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at, f.lastOK = at, lastOK
+}
+
+// lately reports whether a search that was made lately found nothing, and MX has
+// answered no read well since it began.
+func (f *fruitless) lately(now, lastOK time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	age := now.Sub(f.at)
+	return !f.at.IsZero() && age >= 0 && age < fruitlessFor && lastOK.Equal(f.lastOK)
+}
+
+// askOthers asks MX for other members, rather than wait until somebody does,
+// until one is answered: first such as are remembered, then some of the event stream.
+// Those that are in doubt themselves are no evidence. few is that of seekEvidence.
+func (c *cycle) askOthers(ctx context.Context) (few bool, err error) {
 	met := make(map[events.Key]struct{})
 	for _, find := range []func(context.Context) ([]events.Key, error){c.remembered, c.strangers} {
 		others, err := find(ctx)

@@ -1,9 +1,13 @@
 package refresh_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/memberwatch/memberwatch/events"
+	"github.com/memberwatch/memberwatch/internal/mx/mxsim"
 	"github.com/memberwatch/memberwatch/internal/refresh"
 	"github.com/memberwatch/memberwatch/internal/refresh/refreshtest"
 )
@@ -73,3 +77,54 @@ func TestAfterARestartMembersOfTheStreamAreAskedThatTheWorkerHasNotMet(t *testin
 	}
 	removeAll(t, r, gone)
 }
+
+func TestASearchForEvidenceInVainIsNotMadeAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	begin := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	now := new(atomic.Int64)
+	r := refreshtest.New(t, refreshtest.Options{Refresh: confirmLater, Wrap: func(_ int, d *refresh.Deps) {
+		d.Now = func() time.Time { return begin.Add(time.Duration(now.Add(1))) } // no two moments are one
+		d.Confirmations = standing{d.Confirmations}
+	}})
+	all := addMembers(r, 10)
+	fault := r.Inject(mxsim.Fault{Kind: mxsim.FaultStatus, Status: 404})
+	reads := func() (n int) {
+		for _, k := range all {
+			n += r.Reads(k)
+		}
+		return n
+	}
+	confirm := func(k events.Key, want int, disposition refresh.Disposition) {
+		t.Helper()
+		before := reads()
+		v := submit(t, r, refresh.Job{
+			Key: k, Command: events.Command{User: k.User(), Member: k.Member()},
+			Source: refresh.SourceDeletion, Lane: refresh.Background, Deliveries: 1,
+			Confirms: &refresh.Confirmation{FirstAt: begin.Add(time.Duration(now.Load()))},
+		})
+		if got := reads() - before; v.Disposition != disposition || got != want {
+			t.Errorf("disposition %d after %d reads, want %d after %d: %s", v.Disposition, got, disposition, want, v.Reason)
+		}
+	}
+	now.Add(int64(2 * time.Second))
+	const searched = 1 + 6 // its own, and three each of the memory and of the stream
+	confirm(all[0], searched, refresh.Retry)
+	confirm(all[1], 1, refresh.Retry)
+	now.Add(int64(time.Second))
+	confirm(all[2], searched, refresh.Retry)
+	r.Sim.ClearFaults(fault)
+	if got := r.Refresh(all[9]); got.Outcome != events.OutcomeUnchanged {
+		t.Fatalf("a good read: %s", got.Outcome)
+	}
+	remove(t, r, all[3])
+	confirm(all[3], 3, refresh.Done) // its own, another one's that is answered, and its own again
+}
+
+// standing is a schedule on which every confirmation stands.
+type standing struct{ refresh.Confirmations }
+
+func (standing) Stands(context.Context, events.Key, refresh.Confirmation) (bool, error) {
+	return true, nil
+}
+
+func (standing) Pending(events.Key) bool { return false }

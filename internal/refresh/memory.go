@@ -159,9 +159,13 @@ func (m *memory) forget(k events.Key) {
 	}
 }
 
+// othersAmong is among how many places others chooses. When everybody is doubtful it would
+// else look at all of them for each member, while nobody else can recall or remember.
+const othersAmong = 256
+
 // others returns up to n members, other than k, that are known to live, from any
 // place: rather of other users, and doubtful ones last. from, in [0,1), says where to
-// begin.
+// begin. Fewer than n are all there are.
 func (m *memory) others(k events.Key, n int, from float64, doubtful func(events.Key) bool) []events.Key {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -182,7 +186,7 @@ func (m *memory) others(k events.Key, n int, from float64, doubtful func(events.
 		if len(found[class]) < n {
 			found[class] = append(found[class], other)
 		}
-		if len(found[0]) == n {
+		if len(found[0]) == n || i+1 >= othersAmong && len(found[0])+len(found[1])+len(found[2]) >= n {
 			break
 		}
 	}

@@ -121,6 +121,32 @@ func TestMemoryNamesOtherMembersThatLive(t *testing.T) {
 	}
 }
 
+func TestMemoryLooksNoFurtherForOthersThanItMustThoughAllAreDoubtful(t *testing.T) {
+	t.Parallel()
+	const many = 20_000
+	m := newMemory(many)
+	for n := range many {
+		m.remember(keyNumber(t, n), 0, alive(1))
+	}
+	asked := 0
+	everybody := func(events.Key) bool {
+		asked++
+		return true
+	}
+	if got := m.others(keyNumber(t, 0), 6, 0.5, everybody); len(got) != 6 || asked > othersAmong {
+		t.Errorf("found %d, and looked at %d", len(got), asked)
+	}
+	dead := alive(2)
+	dead.state.Deleted = true
+	for n := range many - 2 {
+		m.remember(keyNumber(t, n), 0, dead)
+	}
+	// Too few are found only when there are no more: a deletion is believed sooner then.
+	if got := m.others(keyNumber(t, many), 6, 0, everybody); len(got) != 2 {
+		t.Errorf("found %v, want the two that live", got)
+	}
+}
+
 func TestMemoryKeepsWhoIsAskedForWhenItIsFull(t *testing.T) {
 	t.Parallel()
 	m := newMemory(3)

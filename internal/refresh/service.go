@@ -43,6 +43,7 @@ type Service struct {
 	refusals  *refusals
 	deletions allowance
 	held      *held
+	fruitless fruitless
 	store     storeHealth
 	metrics   *metrics
 	gaveUp    *loglimit.Lines
