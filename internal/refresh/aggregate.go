@@ -51,7 +51,7 @@ func fulfilled(j *Job, m *mx.Member) string {
 
 // aggregate has MX begin the aggregation that jobs wish for: one for all of them.
 func (c *cycle) aggregate(ctx context.Context) error {
-	if err := c.call.begin(ctx); err != nil {
+	if err := c.call.beginBeside(ctx); err != nil {
 		return err
 	}
 	started, err := c.MX.Aggregate(ctx, c.key.User(), c.key.Member())

@@ -43,7 +43,7 @@ func (c *cycle) announce(ctx context.Context, last *known, uri mx.URI) error {
 	given := uri.Reveal()
 	if uri.Blank() {
 		var err error
-		if given, err = c.fetchURI(ctx, last.unannounced.ID); err != nil {
+		if given, err = c.fetchURI(ctx, last.unannounced); err != nil {
 			return err
 		}
 	}
@@ -81,10 +81,14 @@ func (c *cycle) announced(last *known) {
 // fetchURI asks MX for a URI to send the user to, for the announcement of an event.
 // It returns "" when MX will not give one or fails twice: the announcement goes out
 // without. An error means that MX may not be asked at present, and the announcement
-// has to wait; that MX itself says so counts as a failure (ADR 0021).
-func (c *cycle) fetchURI(ctx context.Context, eventID string) (string, error) {
+// has to wait; that MX itself says so counts as a failure, and that there is no room for
+// the call counts after a failure, and once the need is no longer new (ADR 0021).
+func (c *cycle) fetchURI(ctx context.Context, e *events.Event) (string, error) {
 	for failed := false; ; failed = true {
-		if err := c.call.begin(ctx); err != nil {
+		switch err := c.call.beginBeside(ctx); {
+		case errors.Is(err, errNoRoom) && (failed || c.now().Sub(e.Data.ObservedAt) >= c.cfg.OAuthURITTL/roomWait):
+			return "", nil
+		case err != nil:
 			return "", err
 		}
 		uri, err := c.MX.OAuthWindowURI(ctx, c.key.User(), c.key.Member(), mx.OAuthOptions{})
@@ -99,7 +103,7 @@ func (c *cycle) fetchURI(ctx context.Context, eventID string) (string, error) {
 				return uri, nil
 			}
 		case mx.RateLimited, mx.Unavailable:
-			if failed || c.refusals.again(eventID) {
+			if failed || c.refusals.again(e.ID) {
 				return "", nil
 			}
 			return "", err //nolint:wrapcheck // It says which call failed.
@@ -116,6 +120,11 @@ func (c *cycle) fetchURI(ctx context.Context, eventID string) (string, error) {
 		}
 	}
 }
+
+// roomWait: an announcement waits for room among the calls beside reads for one in so
+// many of OAUTH_URI_TTL. Until it is made its member is not read, and who still waits
+// then does so because the endpoint hangs or is slow.
+const roomWait = 10
 
 // refusals remembers for which events MX was too busy, or down, to give a URI. The
 // second time the announcement goes out without: an endpoint that has a limit of

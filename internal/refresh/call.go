@@ -11,13 +11,14 @@ import (
 // when the cycle was started, so that what waits for the rate limit holds no
 // slot; each further one pays for itself.
 type call struct {
-	desk  *desk
-	key   turnKey
-	guest bool      // it comes from outside the queues, and is the breaker's probe when one is due
-	slot  bool      // one of the calls in flight is ours; guarded by the desk's lock
-	paid  bool      // the first request has its rate limit token, still unused
-	probe bool      // the first request is the breaker's probe; guarded by the desk's lock
-	began time.Time // when the last request was allowed to begin
+	desk   *desk
+	key    turnKey
+	guest  bool      // it comes from outside the queues, and is the breaker's probe when one is due
+	slot   bool      // one of the calls in flight is ours; guarded by the desk's lock
+	beside bool      // it has room among the calls beside reads; guarded by the desk's lock
+	paid   bool      // the first request has its rate limit token, still unused
+	probe  bool      // the first request is the breaker's probe; guarded by the desk's lock
+	began  time.Time // when the last request was allowed to begin
 }
 
 // begin gets permission for one request: errSuspended when MX may not be asked
@@ -86,6 +87,10 @@ func (c *call) acquire(ctx context.Context) error {
 
 // release gives the slot to a cycle that needs it, or back. The desk's lock is held.
 func (c *call) release() {
+	if c.beside {
+		c.beside = false
+		c.desk.besideEnded()
+	}
 	if !c.slot {
 		return
 	}
@@ -139,6 +144,9 @@ func (c *call) tell(err error, hear func(*breaker, answer) transition) transitio
 	c.release()
 	if t != unmoved {
 		d.signalMoved()
+	}
+	if t == opened {
+		d.refuseRequests()
 	}
 	if d.breaker.open {
 		d.wake(max(d.breaker.probeAt.Sub(now), time.Millisecond))

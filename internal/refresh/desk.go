@@ -56,21 +56,24 @@ type desk struct {
 	now    func() time.Time
 	jitter func() float64
 
-	mu      sync.Mutex
-	breaker breaker
-	limiter *rate.Limiter // nil: no limit
-	turns   map[turnKey]*turn
-	ready   [lanes][]*turn // in order of arrival; an entry whose turn has moved on is skipped
-	starts  uint64
-	asking  int                // calls to MX in flight, or about to be
-	cycles  int                // cycles that run, those that are past their call to MX included
-	wanting []chan struct{}    // cycles that need to ask again, in order
-	errands map[*turn]struct{} // those that have not begun
-	ailing  int                // turns that are
-	hand    int                // jobs, and errands, waiting or being served
-	closed  bool
-	alarm   *time.Timer
-	moved   chan struct{} // closed and replaced whenever fetching may start or must stop
+	mu       sync.Mutex
+	breaker  breaker
+	limiter  *rate.Limiter // nil: no limit
+	turns    map[turnKey]*turn
+	ready    [lanes][]*turn // in order of arrival; an entry whose turn has moved on is skipped
+	starts   uint64
+	asking   int                // calls to MX in flight, or about to be
+	beside   int                // calls beside reads that have room, under way or about to be
+	roomed   int                // those of requests among them
+	cycles   int                // cycles that run, those that are past their call to MX included
+	wanting  []chan struct{}    // cycles that need to ask again, in order
+	errands  map[*turn]struct{} // those that have not begun
+	requests []*turn            // errands among them that wait for room beside reads, in order
+	ailing   int                // turns that are
+	hand     int                // jobs, and errands, waiting or being served
+	closed   bool
+	alarm    *time.Timer
+	moved    chan struct{} // closed and replaced whenever fetching may start or must stop
 
 	ctx     context.Context //nolint:containedctx // The life of all cycles; ended after SHUTDOWN_TIMEOUT.
 	workers sync.WaitGroup
@@ -195,8 +198,8 @@ func (d *desk) next() (*turn, *call) {
 	}
 	lane, i := d.candidate(lane)
 	t := d.ready[lane][i]
-	pays := d.limiter != nil && !t.key.partner // ids are mostly resolved without asking MX
-	if pays && !d.limiter.AllowN(now, 1) {
+	pays := !t.key.partner || t.errand != nil // ids are mostly resolved without asking MX
+	if pays && d.limiter != nil && !d.limiter.AllowN(now, 1) {
 		r := d.limiter.ReserveN(now, 1)
 		d.wake(r.DelayFrom(now))
 		r.CancelAt(now)
@@ -212,7 +215,7 @@ func (d *desk) next() (*turn, *call) {
 	d.starts++
 	d.cycles++
 	d.asking++
-	c := &call{desk: d, key: t.key, slot: true, paid: !t.key.partner, probe: d.breaker.probes()}
+	c := &call{desk: d, key: t.key, slot: true, paid: pays, probe: d.breaker.probes()}
 	d.breaker.started(now)
 	return t, c
 }
@@ -248,8 +251,7 @@ func (d *desk) finish(t *turn, c *call) {
 	t.running = false
 	d.cycles--
 	if t.errand != nil {
-		d.breaker.witnesses.back(t.key)
-		d.hand--
+		d.finishErrand(t)
 		return
 	}
 	if len(t.waiting) == 0 {

@@ -72,7 +72,7 @@ const (
 	outageDelayMax = 30 * time.Second
 	memberDelay    = time.Second // this member alone fails
 	memberDelayMax = 5 * time.Minute
-	busDelay       = 250 * time.Millisecond // NATS did not answer, or the member is contended
+	busDelay       = 250 * time.Millisecond // NATS did not answer, the member is contended, or there is no room beside reads
 	busDelayMax    = 10 * time.Second
 	heldDelay      = 5 * time.Second // a deletion that waits for evidence: every time for a minute, then less and less often; for DELETE_LIMIT: see comesUpIn
 	heldDelayMax   = 5 * time.Minute
@@ -107,7 +107,7 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 	case errors.Is(err, ErrTooLarge):
 		return s.blameMember(j, err)
 	case asCallError(err) == nil:
-		return retry(grow(busDelay, busDelayMax)) // errContended, or NATS
+		return retry(grow(busDelay, busDelayMax)) // errContended, errNoRoom, or NATS
 	}
 	switch classify(err) {
 	case blameMX, blameUs:

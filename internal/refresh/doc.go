@@ -37,7 +37,8 @@
 //     witnesses are asked before it opens.
 //   - witness: a member that MX answered lately, read only to learn whether MX answers.
 //   - ailing: a member that fails alone, while others are answered.
-//   - errand: a call to MX that serves no job. guest: one from outside the queues.
+//   - errand: a call to MX that serves no job. guest: one from outside the queues, while
+//     the breaker is open. beside reads: calls that ask for something else than a member.
 //   - follow-up: the read after an event. following: reads that are scheduled until a
 //     member has settled.
 //   - held: a confirmed deletion that is not published, for lack of evidence.
@@ -48,7 +49,8 @@
 //   - service.go, config.go: the outside; ports.go: what it needs; job.go: what it is
 //     given and says in the end.
 //   - desk.go: turns, lanes, and how many cycles may run; breaker.go: whether MX may
-//     be asked at all; call.go: a cycle's permission to ask; witnesses.go: whom to ask
+//     be asked at all; call.go: a cycle's permission to ask; share.go: how much of it is
+//     for calls beside reads; witnesses.go: whom to ask
 //     whether it is MX that fails; probing.go: whom to probe with meanwhile.
 //   - cycle.go: steps 2 to 4; publish.go: step 5; announce.go: step 6; snapshot.go: what
 //     is taken of MX's member; resolve.go: partners' own ids; deletion.go, held.go, allowance.go: what
@@ -57,7 +59,7 @@
 //   - memory.go, record.go, guid.go: last states in little room; budget.go: how long a
 //     job has failed; store_health.go: whether NATS stores events.
 //   - metrics.go, tracing.go, log.go: what is counted, traced and written of it all.
-//   - walk.go: what walks over all members ask; errand.go: their calls to MX wait
-//     for their turn in the background lane. oauth.go: a fresh URI for a request.
+//   - walk.go: what walks over all members ask; oauth.go: a fresh URI for a request;
+//     errand.go: how their calls to MX wait for their turn.
 //   - dispositions.go: what becomes of a job when something failed: one table.
 package refresh

@@ -29,20 +29,18 @@ var (
 
 // OAuthURI has MX generate a URI to send the member's user to. user and member
 // are guids or the partner's own ids. It asks once, within the limits of all
-// other calls; while the breaker is open only when a probe is due, which it is then.
+// other calls, and waits for its turn among the commands that somebody waits for. While
+// the breaker is open it asks only when a probe is due, which it is then; when it opens
+// while this waits, nothing is asked.
 // The URI is for whoever asked alone: it is neither kept nor logged. Errors other
 // than those above mean that MX cannot say at present.
 func (s *Service) OAuthURI(ctx context.Context, user, member string, o OAuthOptions) (string, error) {
 	j := Job{Command: events.Command{User: user, Member: member}}
-	c := &call{desk: s.desk, key: j.turn(), guest: true}
-	defer c.end()
-	if err := c.begin(ctx); err != nil {
-		return "", err
-	}
-	uri, err := s.MX.OAuthWindowURI(ctx, user, member, mx.OAuthOptions(o))
-	if t := c.tell(err, (*breaker).gaveURI); t != unmoved {
-		s.note(t, err)
-	}
+	var uri string
+	err := s.request(ctx, j.turn(), func(ctx context.Context) (err error) {
+		uri, err = s.MX.OAuthWindowURI(ctx, user, member, mx.OAuthOptions(o))
+		return err //nolint:wrapcheck // It says which call it was.
+	})
 	switch mx.KindOf(err) {
 	case mx.NotFound:
 		return "", fmt.Errorf("%w: %w", ErrNotFound, err)
@@ -57,4 +55,34 @@ func (s *Service) OAuthURI(ctx context.Context, user, member string, o OAuthOpti
 		return "", fmt.Errorf("%w: %w", ErrNoURI, err)
 	}
 	return uri, err
+}
+
+// request makes the one call to MX that somebody outside waits for.
+func (s *Service) request(ctx context.Context, about turnKey, ask func(context.Context) error) (err error) {
+	question := func(ctx context.Context, c *call) {
+		err = s.question(ctx, about.member, c, (*breaker).gaveURI, ask)
+	}
+	t, refusal := s.desk.receive(about, func(life context.Context, c *call) {
+		asking, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(life, cancel)()
+		question(asking, c)
+	})
+	switch {
+	case refusal != nil:
+		return refusal
+	case t == nil:
+		c := &call{desk: s.desk, key: about, guest: true}
+		defer c.end()
+		question(ctx, c)
+		return err
+	}
+	s.desk.await(ctx, t)
+	switch {
+	case !t.errand.refused:
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("waiting to ask MX: %w", context.Cause(ctx))
+	}
+	return errSuspended
 }

