@@ -91,7 +91,7 @@ func (w *warden) forbid(mayNot *server.Permissions) {
 // work opens a bus on the connection, with its topology, and an API.
 func (w *warden) work(in Jobs) {
 	w.t.Helper()
-	if err := NewTopology(w.peer, good(), subjects(w.t), identity()).Ready(w.t.Context(), noHealth{}); err != nil {
+	if err := NewTopology(w.peer, good(), subjects(w.t), identity()).Ready(w.t.Context(), noHealth{}, slog.New(slog.DiscardHandler)); err != nil {
 		w.t.Fatal(err)
 	}
 	b, err := New(w.t.Context(), w.nc, good(), Options{
