@@ -99,8 +99,8 @@ func New(ctx context.Context, nc *nats.Conn, c Config, o Options) (*Bus, error) 
 		inProgress:    newInProgress(ackWait / 3),
 		clock:         clock,
 		metrics:       m,
-		buried:        loglimit.New(o.Log, slog.LevelWarn, "dead letter"),
-		notBuried:     loglimit.New(o.Log, slog.LevelError, "dead letter not stored; the message comes again"),
+		buried:        loglimit.New(o.Log.Warn, "dead letter"),
+		notBuried:     loglimit.New(o.Log.Error, "dead letter not stored; the message comes again"),
 		lag:           newLag(js, c, subjects, o.Now, o.Log),
 	}
 	askTime := func(ctx context.Context) error { return clock.ask(ctx, js, subjects.BackgroundStream(), o.Now) }

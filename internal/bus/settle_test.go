@@ -260,7 +260,7 @@ func TestAMessageThatCannotBeBuriedComesAgainLessAndLessOften(t *testing.T) {
 func TestManyDeadLettersFillNoLogAndNoneIsUnseen(t *testing.T) {
 	t.Parallel()
 	h, log := newHouse(t, good()), new(LockedBuffer)
-	h.buried = loglimit.New(slog.New(slog.NewTextHandler(log, nil)), slog.LevelWarn, "dead letter")
+	h.buried = loglimit.New(slog.New(slog.NewTextHandler(log, nil)).Warn, "dead letter")
 	const many = 100
 	for range many {
 		h.publish(plain, "{", nil)
@@ -284,7 +284,7 @@ func TestManyDeadLettersFillNoLogAndNoneIsUnseen(t *testing.T) {
 func TestClosingWaitsForDeadLettersOnTheirWay(t *testing.T) {
 	t.Parallel()
 	h, in, log := newHouse(t, good()), newInbox(), new(LockedBuffer)
-	h.notBuried = loglimit.New(slog.New(slog.NewTextHandler(log, nil)), slog.LevelError, "dead letter not stored")
+	h.notBuried = loglimit.New(slog.New(slog.NewTextHandler(log, nil)).Error, "dead letter not stored")
 	asked := h.silence()
 	h.publish(plain, "{", nil)
 	stop := h.start(h.Bus, in)

@@ -5,8 +5,6 @@
 package loglimit
 
 import (
-	"context"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -21,8 +19,7 @@ const every = time.Minute
 
 // Lines are lines of one kind. They are safe for concurrent use.
 type Lines struct {
-	log     *slog.Logger
-	level   slog.Level
+	write   func(message string, attrs ...any)
 	message string
 	limit   *rate.Limiter
 
@@ -32,18 +29,19 @@ type Lines struct {
 	closed  bool
 }
 
-// New returns the lines of a level and a message. They must be closed.
-func New(log *slog.Logger, level slog.Level, message string) *Lines {
-	return &Lines{log: log, level: level, message: message, limit: rate.NewLimiter(rate.Every(every/few), few)}
+// New returns the lines of a message. write is the method of a [slog.Logger] for their
+// level. They must be closed.
+func New(write func(message string, attrs ...any), message string) *Lines {
+	return &Lines{write: write, message: message, limit: rate.NewLimiter(rate.Every(every/few), few)}
 }
 
-// Write writes a line with attributes as those of [slog.Logger.Log], or counts it for
+// Write writes a line with attributes as those of [slog.Logger.Info], or counts it for
 // the summary that follows within a minute. After Close every line is written.
 func (l *Lines) Write(attrs ...any) {
 	if l.leaveOut() {
 		return
 	}
-	l.log.Log(context.Background(), l.level, l.message, attrs...)
+	l.write(l.message, attrs...)
 }
 
 func (l *Lines) leaveOut() bool {
@@ -64,7 +62,7 @@ func (l *Lines) summarize() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.leftOut > 0 {
-		l.log.Log(context.Background(), l.level, l.message+": more like this, not shown", "lines", l.leftOut)
+		l.write(l.message+": more like this, not shown", "lines", l.leftOut)
 	}
 	l.leftOut, l.summary = 0, nil
 }

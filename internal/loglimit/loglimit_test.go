@@ -33,7 +33,7 @@ func TestTheFirstLinesAreWrittenAndTheOthersCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log, written := text()
-		l := New(log, slog.LevelWarn, "oops")
+		l := New(log.Warn, "oops")
 		write := func(n int) {
 			for range n {
 				l.Write("member", "MBR-1")
@@ -70,7 +70,7 @@ func TestWhatWasLeftOutIsToldAtTheEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log, written := text()
-		l := New(log, slog.LevelWarn, "oops")
+		l := New(log.Warn, "oops")
 		for range few + 7 {
 			l.Write("member", "MBR-1")
 		}

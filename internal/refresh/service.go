@@ -70,8 +70,8 @@ func New(cfg Config, deps Deps) *Service {
 		held:      newHeld(deps.Health),
 		store:     storeHealth{health: deps.Health, log: deps.Log},
 		metrics:   newMetrics(),
-		gaveUp:    loglimit.New(deps.Log, slog.LevelError, "gave up"),
-		heldBack:  loglimit.New(deps.Log, slog.LevelError, "deletion held back"),
+		gaveUp:    loglimit.New(deps.Log.Error, "gave up"),
+		heldBack:  loglimit.New(deps.Log.Error, "deletion held back"),
 		tracing:   tracing{deps.Tracer, deps.Subjects},
 		stop:      stop,
 	}
