@@ -281,9 +281,11 @@ func TestTopologyOfMoreCopiesThanThereAreServersSaysSoAtOnce(t *testing.T) {
 	peer := js(t, embeddedtest.Connect(t, embeddedtest.Start(t)))
 	c := good()
 	c.StreamReplicas = 3
-	err := NewTopology(peer, c, subjects(t), identity()).Ready(t.Context(), noHealth{}, slog.New(slog.DiscardHandler))
-	if err == nil || !strings.Contains(err.Error(), "STREAM_REPLICAS") {
-		t.Errorf("error %v, want one that names the setting", err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err := NewTopology(peer, c, subjects(t), identity()).Ready(ctx, noHealth{}, slog.New(slog.DiscardHandler))
+	if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "STREAM_REPLICAS") {
+		t.Errorf("error %v, want one that names the setting, at once", err)
 	}
 }
 
