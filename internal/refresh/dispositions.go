@@ -66,7 +66,7 @@ var (
 
 // Delays after which a job comes again. Each doubles with every delivery, that of a
 // member which fails alone with every such failure, up to its bound, and is spread by
-// ±20 %.
+// ±20 %; for want of room beside reads by ±50 %.
 const (
 	outageDelay    = 500 * time.Millisecond // MX is down or refuses us: fetching has stopped, so few are handed back
 	outageDelayMax = 30 * time.Second
@@ -106,8 +106,10 @@ func (s *Service) dispose(j *Job, err error) Verdict {
 		return retry(grow(outageDelay, outageDelayMax))
 	case errors.Is(err, ErrTooLarge):
 		return s.blameMember(j, err)
+	case errors.Is(err, errNoRoom):
+		return retry(s.scatter(busDelay, busDelayMax, j.Deliveries))
 	case asCallError(err) == nil:
-		return retry(grow(busDelay, busDelayMax)) // errContended, errNoRoom, or NATS
+		return retry(grow(busDelay, busDelayMax)) // errContended, or NATS
 	}
 	switch classify(err) {
 	case blameMX, blameUs:
@@ -167,10 +169,22 @@ func (s *Service) unlessOver(j *Job, retry Verdict) Verdict {
 // spread returns first doubled for every time after the first, at most most, and
 // up to a fifth more or less.
 func (s *Service) spread(first, most time.Duration, times uint64) time.Duration {
+	d := doubled(first, most, times)
+	return d + time.Duration((s.jitter()-0.5)*0.4*float64(d))
+}
+
+// doubled returns first doubled for every time after the first, at most most.
+func doubled(first, most time.Duration, times uint64) time.Duration {
 	d := first
 	for i := uint64(1); i < times && d < most; i++ {
 		d *= 2
 	}
-	d = min(d, most)
-	return d + time.Duration((s.jitter()-0.5)*0.4*float64(d))
+	return min(d, most)
+}
+
+// scatter is spread by up to a half instead of a fifth. It is for those that compete for
+// few places: whom the same moment turned away would meet in the same moments again.
+func (s *Service) scatter(first, most time.Duration, times uint64) time.Duration {
+	d := doubled(first, most, times)
+	return d + time.Duration((s.jitter()-0.5)*float64(d))
 }

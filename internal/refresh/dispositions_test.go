@@ -146,10 +146,12 @@ func TestDelaysDoubleWithEachDeliveryUpToTheirBound(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err         error
 		first, most time.Duration
+		part        time.Duration // one in so many of it more or less
 	}{
-		"member": {failure(mx.ServerFailed), memberDelay, memberDelayMax},
-		"outage": {failure(mx.RateLimited), outageDelay, outageDelayMax},
-		"bus":    {errContended, busDelay, busDelayMax},
+		"member": {failure(mx.ServerFailed), memberDelay, memberDelayMax, 5},
+		"outage": {failure(mx.RateLimited), outageDelay, outageDelayMax, 5},
+		"bus":    {errContended, busDelay, busDelayMax, 5},
+		"room":   {errNoRoom, busDelay, busDelayMax, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -162,8 +164,8 @@ func TestDelaysDoubleWithEachDeliveryUpToTheirBound(t *testing.T) {
 				if got := middle.dispose(j, tc.err).Delay; got != want {
 					t.Errorf("delivery %d: %s, want %s", n, got, want)
 				}
-				if l, h := low.dispose(j, tc.err).Delay, high.dispose(j, tc.err).Delay; l != want-want/5 || h != want+want/5 {
-					t.Errorf("delivery %d: from %s to %s, want a fifth less to a fifth more than %s", n, l, h, want)
+				if l, h := low.dispose(j, tc.err).Delay, high.dispose(j, tc.err).Delay; l != want-want/tc.part || h != want+want/tc.part {
+					t.Errorf("delivery %d: from %s to %s, want %s and up to 1/%d of it more or less", n, l, h, want, tc.part)
 				}
 				want = min(2*want, tc.most)
 			}

@@ -2,6 +2,7 @@ package refresh_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 
@@ -64,7 +65,7 @@ func hangBeside(t *testing.T, wrap func(*refresh.Deps)) (*refreshtest.Rig, *hang
 
 func TestAnEndpointOfURIsThatHangsDelaysNoStatus(t *testing.T) {
 	t.Parallel()
-	r, h := hangBeside(t, nil)
+	r, h := hangBeside(t, func(d *refresh.Deps) { d.Jitter = rand.Float64 })
 	var members []events.Key
 	for range 20 {
 		members = append(members, r.AddMember(pending()))
@@ -95,8 +96,9 @@ func TestAnEndpointOfURIsThatHangsDelaysNoStatus(t *testing.T) {
 
 func TestAnAggregationThatHangsKeepsNobodyElseWaiting(t *testing.T) {
 	t.Parallel()
-	r, h := hangBeside(t, nil)
-	for range 20 {
+	r, h := hangBeside(t, func(d *refresh.Deps) { d.Jitter = rand.Float64 })
+	const n = 8
+	for range n {
 		r.Publish(aggregating(r.AddMember(settled())))
 	}
 	r.Until("MX is asked to aggregate", func() bool { return h.calls.Load() > 0 })
@@ -104,7 +106,7 @@ func TestAnAggregationThatHangsKeepsNobodyElseWaiting(t *testing.T) {
 		t.Errorf("outcome %s of a member that nobody wants aggregated", got.Outcome)
 	}
 	close(h.open)
-	for id := 1; id <= 20; id++ {
+	for id := 1; id <= n; id++ {
 		if got := r.Result(decimal(id)); got.Outcome == events.OutcomeFailed {
 			t.Errorf("command %d: %s", id, got.Reason)
 		}
