@@ -75,8 +75,9 @@ type desk struct {
 	alarm    *time.Timer
 	moved    chan struct{} // closed and replaced whenever fetching may start or must stop
 
-	ctx     context.Context //nolint:containedctx // The life of all cycles; ended after SHUTDOWN_TIMEOUT.
-	workers sync.WaitGroup
+	crew crew
+
+	ctx context.Context //nolint:containedctx // The life of all cycles; ended after SHUTDOWN_TIMEOUT.
 }
 
 func newDesk(
@@ -163,19 +164,32 @@ func (d *desk) pump() {
 		if t == nil {
 			return
 		}
-		d.workers.Go(func() { d.work(t, c) })
+		if s := (start{t, c}); !d.crew.take(s) {
+			d.crew.all.Go(func() { d.work(s) })
+		}
 	}
 }
 
-// work serves a turn, and goes on with the next one that may start.
-func (d *desk) work(t *turn, c *call) {
-	for t != nil {
-		d.run(d.ctx, t, c)
+// work serves a turn, and goes on with others that may start until there is no more to do.
+func (d *desk) work(s start) {
+	var next chan start
+	for s.turn != nil {
+		d.run(d.ctx, s.turn, s.call)
 		d.mu.Lock()
-		d.finish(t, c)
-		t, c = d.next()
+		d.finish(s.turn, s.call)
+		s.turn, s.call = d.next()
 		d.pump()
+		rests := false
+		if s.turn == nil {
+			if next == nil {
+				next = make(chan start, 1)
+			}
+			rests = d.crew.rest(next)
+		}
 		d.mu.Unlock()
+		if rests {
+			s = <-next
+		}
 	}
 }
 
@@ -371,11 +385,19 @@ func (d *desk) close() []*Job {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
+	d.crew.close()
 	if d.alarm != nil {
 		d.alarm.Stop()
 	}
 	d.signalMoved()
 	return d.drop(nil)
+}
+
+// thin lets go of goroutines that are too many for what there is to do.
+func (d *desk) thin() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.crew.thin()
 }
 
 // signalMoved tells those who wait on moved. d.mu is held.

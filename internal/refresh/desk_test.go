@@ -78,7 +78,7 @@ func (o *office) submit(j *Job, k turnKey) bool { return o.desk.submit(j, k) == 
 // quit closes the desk and waits for its cycles.
 func (o *office) quit() (unbegun []*Job) {
 	unbegun = o.close()
-	o.workers.Wait()
+	o.crew.all.Wait()
 	o.stop()
 	return unbegun
 }

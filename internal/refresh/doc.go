@@ -48,9 +48,9 @@
 //
 //   - service.go, config.go: the outside; ports.go: what it needs; job.go: what it is
 //     given and says in the end.
-//   - desk.go: turns, lanes, and how many cycles may run; breaker.go: whether MX may
-//     be asked at all; call.go: a cycle's permission to ask; share.go: how much of it is
-//     for calls beside reads; witnesses.go: whom to ask
+//   - desk.go: turns, lanes, and how many cycles may run; crew.go: the goroutines they
+//     run on; breaker.go: whether MX may be asked at all; call.go: a cycle's permission to
+//     ask; share.go: how much of it is for calls beside reads; witnesses.go: whom to ask
 //     whether it is MX that fails; probing.go: whom to probe with meanwhile.
 //   - cycle.go: steps 2 to 4; publish.go: step 5; announce.go: step 6; snapshot.go: what
 //     is taken of MX's member; resolve.go: partners' own ids; deletion.go, held.go, allowance.go: what

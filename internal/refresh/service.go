@@ -127,6 +127,7 @@ func (s *Service) Run(ctx context.Context) error {
 				s.settle(j, s.dispose(j, errSuspended))
 			}
 			s.acquaint(ctx)
+			s.desk.thin()
 			s.held.expire(s.now())
 			s.store.expire(s.now())
 		}
@@ -162,7 +163,7 @@ func (s *Service) Stop(ctx context.Context) error {
 	}
 	ended := make(chan struct{})
 	go func() {
-		s.desk.workers.Wait()
+		s.desk.crew.all.Wait()
 		close(ended)
 	}()
 	var err error
