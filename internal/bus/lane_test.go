@@ -360,9 +360,15 @@ func TestARequestThatIsForgottenIsMadeAgainWithoutAWord(t *testing.T) {
 	h.log = slog.New(slog.NewTextHandler(log, nil))
 	h.start(h.Bus, in)
 	h.until("all lanes wait for messages", h.allWait)
-	if err := h.nc.ForceReconnect(); err != nil { // and the server forgets who waited
+	before, err := h.nc.GetClientID()
+	if err != nil {
 		t.Fatal(err)
 	}
+	if err := h.nc.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	// What the server sends where nobody reads any more comes again after ackWait only.
+	h.until("the server has forgotten who waited", func() bool { return h.servers[0].NATS().GetClient(before) == nil })
 	h.fill(1)
 	done(in.next(t))
 	h.until("all lanes wait again", h.allWait)
