@@ -3,8 +3,8 @@ package refresh
 import "sync"
 
 // crew is the goroutines that serve turns. Those that are done wait for another turn: the
-// stack of a new one has to grow twice on its way to MX, which is a tenth of what a read
-// costs, and every answer lets another turn begin. All but all is guarded by the desk's lock.
+// stack of a new one has to grow twice on its way to MX, and every answer lets another turn
+// begin. All but all is guarded by the desk's lock.
 type crew struct {
 	idle   []chan start   // of those that wait, in order of their coming
 	fewest int            // of idle at any time since some were let go

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,6 +77,38 @@ func TestWhoIsDoneAfterTheEndDoesNotWait(t *testing.T) {
 		o.quit()
 		if got := o.resting(); got != 0 {
 			t.Errorf("%d wait after the end", got)
+		}
+	})
+}
+
+func TestWhoCameLastServesFirst(t *testing.T) {
+	t.Parallel()
+	var w crew
+	early, late := make(chan start, 1), make(chan start, 1)
+	w.rest(early)
+	w.rest(late)
+	if !w.take(start{}) || len(late) != 1 || !w.take(start{}) || len(early) != 1 || w.take(start{}) {
+		t.Errorf("%d starts for who came first, %d for who came last, want one each, the latter first", len(early), len(late))
+	}
+}
+
+func TestAServiceLetsGoWhomNobodyNeeds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newIdle(t, even)
+		next := make(chan start, 1)
+		s.desk.crew.rest(next)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		select {
+		case <-next:
+		case <-time.After(time.Minute):
+			t.Error("after a minute one still waits for a turn")
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
 	})
 }
